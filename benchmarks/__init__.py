@@ -1,0 +1,1 @@
+"""Speed beside others, measured in one process on this machine: python -m benchmarks.NAME."""

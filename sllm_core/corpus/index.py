@@ -1,0 +1,245 @@
+"""`project.db`: one row for every listed file, and the cache of tokens; SQLite, nothing else."""
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sllm_core import faults
+from sllm_core.errors import ProjectError, disk_error
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY,
+    source_id INTEGER NOT NULL,
+    path BLOB NOT NULL,             -- bytes below the source, as the system has them
+    path_text TEXT NOT NULL,        -- the same, safe to show
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, dev INTEGER NOT NULL, inode INTEGER NOT NULL,
+    state TEXT NOT NULL,            -- used | skipped | failed
+    reason TEXT NOT NULL,           -- '' when used, else a stable word
+    raw_hash BLOB, text_hash BLOB,  -- xxh3-128 of the bytes, of the cleaned text
+    encoding TEXT, is_converted INTEGER, clean_key TEXT,
+    chars INTEGER, text_bytes INTEGER, lines INTEGER,
+    split TEXT,                     -- train | val | both (sections), NULL until prepared
+    tokens INTEGER,                 -- NULL until prepared
+    scan_id INTEGER NOT NULL,
+    UNIQUE (source_id, path)
+);
+CREATE INDEX files_by_state ON files (state, reason);
+CREATE TABLE cache (
+    text_hash BLOB NOT NULL, tokenizer_hash TEXT NOT NULL,
+    segment TEXT NOT NULL, start INTEGER NOT NULL, n_tokens INTEGER NOT NULL, span_hash BLOB NOT NULL,
+    PRIMARY KEY (text_hash, tokenizer_hash)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """One listed file, as the scan leaves it."""
+
+    source_id: int
+    path: bytes
+    path_text: str
+    size: int
+    mtime_ns: int
+    dev: int
+    inode: int
+    state: str
+    reason: str = ""
+    raw_hash: bytes | None = None
+    text_hash: bytes | None = None
+    encoding: str | None = None
+    is_converted: bool | None = None
+    clean_key: str | None = None
+    chars: int | None = None
+    text_bytes: int | None = None
+    lines: int | None = None
+    id: int | None = None
+
+
+_COLUMNS = (
+    "source_id path path_text size mtime_ns dev inode state reason raw_hash text_hash encoding "
+    "is_converted clean_key chars text_bytes lines"
+).split()
+_SELECT = f"SELECT {', '.join(_COLUMNS)}, id FROM files"  # noqa: S608 - fixed names
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where the cached tokens of a text lie."""
+
+    segment: str
+    start: int
+    n_tokens: int
+    span_hash: bytes
+
+
+class Index:
+    """An open `project.db`; one connection, for the thread that made it.
+
+    Raises:
+        ProjectError: E-PROJECT-DB, the file is damaged or newer; it is not changed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        is_new = not path.exists()
+        try:
+            self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None)
+            self._db.execute("PRAGMA busy_timeout = 5000")
+            if not is_new:
+                self._check()
+            mode = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":  # some network drives have no shared memory
+                self._db.execute("PRAGMA journal_mode = TRUNCATE")
+            self._db.execute("PRAGMA synchronous = FULL")
+            if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                self._db.executescript(
+                    f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
+                )
+        except sqlite3.DatabaseError as problem:
+            raise _damaged(path, str(problem)) from problem
+
+    def _check(self) -> None:
+        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise _damaged(self.path, verdict)
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise _damaged(self.path, f"it was written by a newer version (schema {version})")
+        copy = self.path.with_suffix(".db.copy")
+        if not copy.exists() or copy.stat().st_mtime < time.time() - 86_400:
+            shutil.copyfile(self.path, copy)  # one good copy a day of use
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._db.close()
+
+    def __enter__(self) -> "Index":
+        """For a ``with`` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        try:
+            faults.passage("db.commit")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(statement, rows)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as problem:
+            if "full" in str(problem):
+                full = OSError(28, "No space left on device")
+                raise disk_error(full, self.path.name) from problem
+            raise _damaged(self.path, str(problem)) from problem
+        except OSError as problem:
+            raise disk_error(problem, self.path.name) from problem
+
+    def next_scan_id(self) -> int:
+        """A number no row has yet."""
+        return int(self._db.execute("SELECT COALESCE(MAX(scan_id), 0) + 1 FROM files").fetchone()[0])
+
+    def put_files(self, rows: Iterable[FileRow], scan_id: int) -> None:
+        """Insert or replace rows by (source, path); a changed text forgets split and tokens."""
+        names = ", ".join(_COLUMNS)
+        marks = ", ".join("?" * len(_COLUMNS))
+        updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
+        self._write(
+            f"INSERT INTO files ({names}, scan_id) VALUES ({marks}, ?) "  # noqa: S608
+            f"ON CONFLICT (source_id, path) DO UPDATE SET {updates}, scan_id = excluded.scan_id, "
+            "split = CASE WHEN text_hash IS excluded.text_hash THEN split END, "
+            "tokens = CASE WHEN text_hash IS excluded.text_hash THEN tokens END",
+            [(*(getattr(row, name) for name in _COLUMNS), scan_id) for row in rows],
+        )
+
+    def touch(self, ids: Iterable[int], scan_id: int) -> None:
+        """Mark unchanged rows as seen."""
+        self._write("UPDATE files SET scan_id = ? WHERE id = ?", [(scan_id, i) for i in ids])
+
+    def remove_unseen(self, scan_id: int) -> None:
+        """Drop rows of files that are no longer there."""
+        self._write("DELETE FROM files WHERE scan_id != ?", [(scan_id,)])
+
+    def fail_file(self, file_id: int, reason: str) -> None:
+        """A used file turned out unusable when it was read again."""
+        self._write(
+            "UPDATE files SET state = 'failed', reason = ?, split = NULL, tokens = NULL "
+            "WHERE id = ?",
+            [(reason, file_id)],
+        )
+
+    def set_tokens(self, rows: Iterable[tuple[str, int, int]]) -> None:
+        """Store (split, tokens, file id) after encoding."""
+        self._write("UPDATE files SET split = ?, tokens = ? WHERE id = ?", rows)
+
+    def known_files(self, source_id: int) -> dict[bytes, FileRow]:
+        """All rows of a source by path."""
+        found = self._db.execute(f"{_SELECT} WHERE source_id = ?", (source_id,))
+        return {row[1]: FileRow(*row) for row in found}
+
+    def used_files(self) -> Iterator[FileRow]:
+        """Used rows in their fixed order: source, then path bytes."""
+        found = self._db.execute(f"{_SELECT} WHERE state = 'used' ORDER BY source_id, path")
+        while rows := found.fetchmany(1000):
+            yield from (FileRow(*row) for row in rows)
+
+    def unused_files(self, limit: int = 1000) -> list[FileRow]:
+        """Skipped and failed rows, for the report."""
+        where = "WHERE state != 'used' ORDER BY state, reason, source_id, path LIMIT ?"
+        return [FileRow(*row) for row in self._db.execute(f"{_SELECT} {where}", (limit,))]
+
+    def counts(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """(state, reason) -> (files, text bytes)."""
+        found = self._db.execute(
+            "SELECT state, reason, COUNT(*), COALESCE(SUM(text_bytes), 0) FROM files GROUP BY 1, 2"
+        )
+        return {(state, reason): (n, size) for state, reason, n, size in found}
+
+    def cached(self, text_hash: bytes, tokenizer_hash: str) -> Span | None:
+        """Where the tokens of this text are, if they were ever made."""
+        found = self._db.execute(
+            "SELECT segment, start, n_tokens, span_hash FROM cache "
+            "WHERE text_hash = ? AND tokenizer_hash = ?",
+            (text_hash, tokenizer_hash),
+        ).fetchone()
+        return Span(*found) if found else None
+
+    def put_cache(self, rows: Iterable[tuple[bytes, str, str, int, int, bytes]]) -> None:
+        """Remember (text hash, tokenizer hash, segment, start, tokens, span hash)."""
+        self._write("INSERT OR REPLACE INTO cache VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def forget_cache(self, keep: str | None = None) -> None:
+        """Drop the cache, or all of it but one tokenizer's."""
+        self._write("DELETE FROM cache WHERE tokenizer_hash IS NOT ?", [(keep,)])
+
+    def cache_segments(self) -> set[str]:
+        """Segment files that rows still point to."""
+        return {row[0] for row in self._db.execute("SELECT DISTINCT segment FROM cache")}
+
+
+def decode_path(path: bytes) -> str:
+    """A stored path as this system's file functions take it."""
+    return os.fsdecode(path)
+
+
+def _damaged(path: Path, why: str) -> ProjectError:
+    copy = path.with_suffix(".db.copy")
+    todo = f"A copy of an earlier day is {copy.name}. " if copy.exists() else ""
+    return ProjectError(
+        "DB",
+        f"{path.name} cannot be used: {why}.",
+        safe="It was not changed; sources, token files and checkpoints are intact.",
+        todo=f"{todo}Move it away and scan again to make a new one.",
+    )

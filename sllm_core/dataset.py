@@ -1,0 +1,254 @@
+"""Token files and the windows that training reads from them: no loader, one integer of state.
+
+A window is ``seq_len + 1`` tokens: inputs and, one further, targets. Which windows an update sees
+is a pure function of (seed, position), so a run can go on from any step, bit for bit.
+"""
+
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sllm_core.errors import DataError
+from sllm_core.project import Project, file_sha256
+
+FORMAT_VERSION = 1
+SIDES = ("train", "val")
+_ROUNDS = 4
+_PREFETCH = 3
+_U64 = np.uint64
+
+
+@dataclass(frozen=True)
+class FileMark:
+    """What a token file must be, byte for byte."""
+
+    sha256: str
+    size_bytes: int
+    n_items: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the token files hold; written last, so it is the commit of a dataset."""
+
+    dataset_id: str
+    dtype: str
+    vocab_size: int
+    tokenizer_sha256: str
+    clean_key: str
+    eos_id: int
+    engine: str
+    train_tokens: int
+    val_tokens: int
+    train_docs: int
+    val_docs: int
+    train_text_bytes: int
+    val_text_bytes: int
+    files: dict[str, FileMark] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+
+def load_manifest(project: Project) -> Manifest | None:
+    """The manifest of the prepared data; None when there is none that can be read."""
+    try:
+        body: dict[str, Any] = json.loads(
+            (project.data_dir / "manifest.json").read_text(encoding="utf-8")
+        )
+        if body["format_version"] != FORMAT_VERSION:
+            return None
+        marks = {name: FileMark(**mark) for name, mark in body.pop("files").items()}
+        known = {item.name for item in fields(Manifest)}
+        return Manifest(**{k: v for k, v in body.items() if k in known}, files=marks)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def check_files(project: Project, manifest: Manifest) -> None:
+    """Prove that the token files are what the manifest says.
+
+    Raises:
+        DataError: E-DATA-CHANGED, naming the file.
+    """
+    for name, mark in manifest.files.items():
+        path = project.data_dir / name
+        try:
+            is_same = path.stat().st_size == mark.size_bytes and file_sha256(path) == mark.sha256
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise DataError(
+                "CHANGED",
+                f"The token file {project.relative(path)} is not what was written.",
+                safe="It is not trained on; your files, tokenizer and checkpoints are intact.",
+                todo="Prepare again: sllm.py prepare PROJECT",
+            )
+
+
+def open_tokens(project: Project, manifest: Manifest, side: str) -> npt.NDArray[Any]:
+    """The tokens of a side, memory-mapped (N,), uint16 or uint32.
+
+    Raises:
+        DataError: the file does not hold what the manifest says.
+    """
+    path = project.data_dir / f"{side}.npy"
+    try:
+        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as problem:
+        raise DataError("CHANGED", f"{path.name} cannot be read: {problem}.") from problem
+    expected = manifest.train_tokens if side == "train" else manifest.val_tokens
+    if tokens.dtype.str != manifest.dtype or tokens.shape != (expected,):
+        raise DataError("CHANGED", f"{path.name} does not hold {expected:,} tokens.")
+    return tokens
+
+
+def mix(values: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:
+    """A keyed 64-bit hash of each value (the finalizer of SplitMix64, Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        x = values + _U64(key & 0xFFFF_FFFF_FFFF_FFFF)
+        x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
+        return x ^ (x >> _U64(31))
+
+
+def derive_seed(*parts: int) -> int:
+    """One 63-bit seed from several numbers, the same in every process and version."""
+    state = np.zeros(1, dtype=_U64)
+    for part in parts:
+        state = mix(state ^ np.array([part & 0xFFFF_FFFF_FFFF_FFFF], _U64), 0x9E3779B97F4A7C15)
+    return int(state[0] >> _U64(1))
+
+
+def permute(indices: npt.NDArray[np.uint64], n: int, seed: int) -> npt.NDArray[np.uint64]:
+    """The places of ``indices`` in a random order of 0..n-1, without building that order.
+
+    A four-round Feistel network is a bijection of the next power of four; values that fall
+    outside n walk on until they are inside (cycle walking), which keeps it a bijection of n.
+    """
+    half = _U64(max(1, ((n - 1).bit_length() + 1) // 2))
+    mask = (_U64(1) << half) - _U64(1)
+    keys = [derive_seed(seed, round_number) for round_number in range(_ROUNDS)]
+    out = indices.astype(_U64, copy=True)
+    todo = np.arange(len(out))
+    while len(todo):
+        left, right = out[todo] >> half, out[todo] & mask
+        for key in keys:
+            left, right = right, left ^ (mix(right, key) & mask)
+        out[todo] = (left << half) | right
+        todo = todo[out[todo] >= _U64(n)]
+    return out
+
+
+class Windows:
+    """All windows of a token array in a seeded order that changes every epoch.
+
+    Args:
+        tokens: (N,), usually memory-mapped.
+        seq_len: tokens a window predicts.
+        stride: distance of window starts; every epoch begins at another offset below it.
+        seed: of the order.
+
+    Raises:
+        DataError: E-DATA-SMALL, there are fewer than seq_len + 1 tokens.
+    """
+
+    def __init__(self, tokens: npt.NDArray[Any], seq_len: int, stride: int, seed: int) -> None:
+        if len(tokens) < seq_len + 1:
+            raise DataError(
+                "SMALL",
+                f"The text has {len(tokens):,} tokens; one window of {seq_len:,} needs "
+                f"{seq_len + 1:,}.",
+                safe="Nothing was changed.",
+                todo=f"Add text, or use a window (seq_len) of at most {max(2, len(tokens) - 1)}.",
+            )
+        self.tokens, self.seq_len, self.stride, self.seed = tokens, seq_len, stride, seed
+        last = len(tokens) - seq_len - 1  # start of the last window that fits
+        self.max_offset = min(stride - 1, last) if last >= stride else 0
+        self.n_windows = (last - self.max_offset) // stride + 1
+
+    def epoch(self, data_pos: int) -> int:
+        """0-based epoch of the window at a position."""
+        return data_pos // self.n_windows
+
+    def starts(self, data_pos: int, count: int) -> npt.NDArray[np.int64]:
+        """First tokens (count,) of the windows from a position on; epochs follow each other."""
+        out = np.empty(count, dtype=np.int64)
+        done = 0
+        while done < count:
+            epoch, index = divmod(data_pos + done, self.n_windows)
+            n = min(count - done, self.n_windows - index)
+            order = permute(
+                np.arange(index, index + n, dtype=_U64),
+                self.n_windows,
+                derive_seed(self.seed, epoch),
+            )
+            offset = derive_seed(self.seed, epoch, 1) % (self.max_offset + 1)
+            out[done : done + n] = order.astype(np.int64) * self.stride + offset
+            done += n
+        return out
+
+    def batch(self, data_pos: int, count: int) -> npt.NDArray[Any]:
+        """Tokens (count, seq_len + 1) of the windows from a position on."""
+        starts = self.starts(data_pos, count)
+        return self.tokens[starts[:, None] + np.arange(self.seq_len + 1)]
+
+    def prefetch(self, data_pos: int, count: int) -> "Prefetch":
+        """Endless consecutive batches, gathered ahead of time by a thread."""
+        return Prefetch(self, data_pos, count)
+
+
+class Prefetch:
+    """Batches in order, ready before they are asked for. Close it when done."""
+
+    def __init__(self, windows: Windows, data_pos: int, count: int) -> None:
+        self._windows, self._pos, self._count = windows, data_pos, count
+        self._ready: queue.Queue[npt.NDArray[Any] | BaseException] = queue.Queue(_PREFETCH)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._fill, name="batches", daemon=True)
+        self._thread.start()
+
+    def _fill(self) -> None:
+        pos = self._pos
+        while not self._stop.is_set():
+            try:
+                item: npt.NDArray[Any] | BaseException = self._windows.batch(pos, self._count)
+            except (OSError, ValueError, IndexError, MemoryError) as problem:
+                item = problem
+            while not self._stop.is_set():
+                try:
+                    self._ready.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            pos += self._count
+
+    def take(self) -> npt.NDArray[Any]:
+        """The next batch (count, seq_len + 1)."""
+        item = self._ready.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+
+def spread_windows(
+    tokens: npt.NDArray[Any], seq_len: int, limit: int, chunk: int
+) -> Iterator[npt.NDArray[Any]]:
+    """At most ``limit`` windows, evenly spread and always the same, as (chunk, seq_len + 1)."""
+    if len(tokens) < 2:
+        return
+    seq_len = min(seq_len, len(tokens) - 1)
+    n_all = (len(tokens) - 1) // seq_len
+    chosen = np.linspace(0, n_all - 1, min(limit, n_all)).astype(np.int64)
+    for first in range(0, len(chosen), chunk):
+        starts = chosen[first : first + chunk] * seq_len
+        yield tokens[starts[:, None] + np.arange(seq_len + 1)]

@@ -1,0 +1,237 @@
+"""The owner's side of a job: start it in a child process, follow it, stop it. No heavy imports.
+
+One thread a job reads what the child writes and puts messages into one thread-safe queue.
+"""
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from sllm_core import messages
+from sllm_core.errors import WorkerError
+from sllm_core.jobs.channel import read_control, read_events, write_control
+from sllm_core.jobs.runs import Run, is_alive
+from sllm_core.messages import Done, Failed, Message, Stopped
+
+HOME = Path(__file__).resolve().parents[2]
+POLL_S = 0.05
+LAST_LINES = 12
+_FINAL = (Done, Stopped, Failed)
+
+
+def worker_command(*arguments: str) -> list[str]:
+    """The command line of a worker process of this same Python."""
+    return [sys.executable, "-m", "sllm_core.worker", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(HOME), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def describe_exit(code: int) -> tuple[str, str]:
+    """(signal name or '', words) for a worker that ended without a last word."""
+    if code >= 0:
+        return "", f"The working process ended with exit code {code} and no last word."
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if name == "SIGKILL":
+        return name, "The system ended the working process, most likely for memory."
+    return name, f"The working process was ended by {name}."
+
+
+class Runner:
+    """Follows one run: started here, or found alive (or finished) and attached to.
+
+    Args:
+        run: the run folder.
+        out: where messages go, as (run id, message).
+        resume: a checkpoint name for a run that goes on from it.
+    """
+
+    def __init__(self, run: Run, out: "queue.Queue[tuple[str, Message]]", resume: str = "") -> None:
+        self._run, self._out, self._resume = run, out, resume
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._follow, name=f"run {run.id}", daemon=True)
+        self._offset = 0
+        self._closing = threading.Event()
+
+    def start(self) -> "Runner":
+        """Start the worker; its errors go to `stderr.log` in the run folder."""
+        write_control(self._run.folder, replace(read_control(self._run.folder), state="run"))
+        self._offset = read_events(self._run.folder)[1]
+        command = worker_command("run", str(self._run.project.root), self._run.id, self._resume)
+        with (self._run.folder / "stderr.log").open("wb") as errors:
+            self._process = subprocess.Popen(
+                command,
+                cwd=HOME,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=os.name != "nt",  # it outlives a window that dies
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        self._thread.start()
+        return self
+
+    def attach(self) -> "Runner":
+        """Follow a run that another process started; its whole history comes first."""
+        self._thread.start()
+        return self
+
+    def ask(self, state: str) -> None:
+        """State the wish: run, pause or stop."""
+        write_control(self._run.folder, replace(read_control(self._run.folder), state=state))
+
+    def save_now(self) -> None:
+        """Ask for a checkpoint."""
+        wish = read_control(self._run.folder)
+        write_control(self._run.folder, replace(wish, save_now=wish.save_now + 1))
+
+    def stop(self, patience_s: float = 60.0) -> None:
+        """The ladder: ask, then terminate (it still saves), then kill. Blocks; never on Tk's thread."""
+        self.ask("stop")
+        if self._process is None:
+            return
+        for step in (lambda: None, self._process.terminate, self._process.kill):
+            step()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+                return
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait until the last message was put into the queue."""
+        self._thread.join(timeout_s)
+
+    def close(self) -> None:
+        """Stop following; the run itself goes on."""
+        self._closing.set()
+        self._thread.join(timeout=5)
+
+    def _is_running(self) -> bool:
+        return self._process.poll() is None if self._process else is_alive(self._run)
+
+    def _follow(self) -> None:
+        is_final = False
+        while not self._closing.is_set():
+            running = self._is_running()  # asked first: what it wrote before is then complete
+            found, self._offset = read_events(self._run.folder, self._offset)
+            for message, _ in found:
+                is_final = isinstance(message, _FINAL)
+                self._put(message)
+            if not running:
+                if not is_final and self._process is not None:
+                    self._put(self._died(self._process.returncode))
+                return
+            while self._out.qsize() > 200:  # the window is slower than the job: wait for it
+                time.sleep(POLL_S)
+            time.sleep(POLL_S)
+
+    def _put(self, message: Message) -> None:
+        self._out.put((self._run.id, message))
+
+    def _died(self, code: int) -> Failed:
+        name, words = describe_exit(code)
+        with contextlib.suppress(OSError):
+            text = (self._run.folder / "stderr.log").read_text(encoding="utf-8", errors="replace")
+            lines = tuple(text.splitlines()[-LAST_LINES:])
+            return _failed(words, code, name, lines)
+        return _failed(words, code, name, ())
+
+
+def _failed(words: str, code: int, name: str, lines: tuple[str, ...]) -> Failed:
+    text = WorkerError(
+        "DIED",
+        words,
+        safe="Everything that was reported as saved is intact.",
+        todo="Go on from the newest checkpoint (train --resume auto).",
+    ).text
+    return Failed("E-WORKER-DIED", text, exit_code=code, signal=name, last_lines=lines)
+
+
+class PipeProcess:
+    """A child that answers JSON lines with JSON lines: the warm writer, the tokenizer's trainer.
+
+    It ends with its input. What it writes to standard error is kept for the report of its death.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            worker_command(*arguments),
+            cwd=HOME,
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=os.name != "nt",  # Ctrl-C in a terminal is ours to pass on
+        )
+        self.messages: queue.Queue[Message | None] = queue.Queue()  # None: the child is gone
+        self._errors: deque[str] = deque(maxlen=LAST_LINES)
+        assert self._process.stdout and self._process.stderr
+        readers = ((self._read, self._process.stdout), (self._read_errors, self._process.stderr))
+        self._threads = [
+            threading.Thread(target=target, args=(stream,), daemon=True)
+            for target, stream in readers
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def send(self, line: str) -> None:
+        """One request; a child that is gone is noticed by its None."""
+        assert self._process.stdin
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(line.encode("utf-8") + b"\n")
+            self._process.stdin.flush()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            found = messages.decode(line)
+            if found is not None:
+                self.messages.put(found[0])
+        self._threads[1].join(timeout=2)
+        self.messages.put(None)
+
+    def _read_errors(self, stream: Iterable[bytes]) -> None:
+        for line in stream:
+            self._errors.append(line.decode("utf-8", "replace").rstrip())
+
+    def death(self) -> Failed:
+        """Why the child is gone."""
+        code = self._process.wait()
+        name, words = describe_exit(code)
+        return _failed(words, code, name, tuple(self._errors))
+
+    def close(self, patience_s: float = 2.0) -> None:
+        """End the child: close its input, then terminate, then kill."""
+        for step in (self._close_input, self._process.terminate, self._process.kill):
+            step()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+                break
+        for thread in self._threads:
+            thread.join(timeout=2)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream:
+                stream.close()
+
+    def terminate(self) -> None:
+        """End the child now."""
+        self._process.terminate()
+        self.close()
+
+    def _close_input(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()

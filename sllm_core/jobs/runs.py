@@ -1,0 +1,184 @@
+"""Run folders: made, found, listed. Who is alive is read from locks, never from process ids."""
+
+import dataclasses
+import json
+import platform
+import secrets
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sllm_core import config as settings
+from sllm_core import messages
+from sllm_core.config import ProjectConfig
+from sllm_core.errors import RunError
+from sllm_core.jobs.channel import history
+from sllm_core.messages import RunInfo
+from sllm_core.project import Lock, Project, check_name, remove_temp_files, write_text
+
+KEEP_DATA_RUNS = 5
+LANES = {"train": "accelerator", "scan": "data", "prepare": "data"}
+_LIBRARIES = ("torch", "tokenizers", "tiktoken", "numpy", "safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder and what `run.json` says."""
+
+    project: Project
+    id: str
+    kind: str
+    config: ProjectConfig
+    options: dict[str, Any]
+    resolved: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """`runs/<id>`."""
+        return self.project.runs_dir / self.id
+
+    def lock(self) -> Lock:
+        """Held by the process that does the work."""
+        return Lock(self.folder / ".lock", f"{self.kind} run {self.id}")
+
+    def lane_lock(self) -> Lock:
+        """Held while this kind of work is being done; one at a time in a project."""
+        name = LANES.get(self.kind, "data")
+        return Lock(self.project.runs_dir / f".{name}.lock", f"{self.kind} run {self.id}")
+
+    def save(self) -> None:
+        """Write `run.json`."""
+        body = {
+            "format_version": 1,
+            "id": self.id,
+            "kind": self.kind,
+            "config": dataclasses.asdict(self.config),
+            "options": self.options,
+            "resolved": self.resolved,
+            "provenance": self.provenance,
+        }
+        text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+        write_text(self.folder / "run.json", text, point="settings.save")
+
+
+def new_run(project: Project, kind: str, config: ProjectConfig, **options: Any) -> Run:
+    """Make a run folder with the complete, frozen configuration."""
+    project.runs_dir.mkdir(exist_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    while True:
+        run_id = f"{stamp}-{kind}-{secrets.token_hex(2)}"
+        try:
+            (project.runs_dir / run_id).mkdir()
+            break
+        except FileExistsError:
+            continue
+    run = Run(project, run_id, kind, config, options, {}, versions())
+    run.save()
+    _drop_old_data_runs(project, kind)
+    return run
+
+
+def versions() -> dict[str, Any]:
+    """What the program and its libraries are."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), "system": platform.platform(), "libraries": found}
+
+
+def open_run(project: Project, run_id: str) -> Run:
+    """Read a run folder.
+
+    Raises:
+        RunError: there is none of that name, or its run.json cannot be read.
+    """
+    folder = project.runs_dir / check_name(run_id, "run")
+    try:
+        body = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        config = settings.project_config(body["config"])
+        parts = [body[name] for name in ("options", "resolved", "provenance")]
+        return Run(project, run_id, str(body["kind"]), config, *parts)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise RunError(
+            "MISSING",
+            f"There is no readable run {run_id!r} ({problem.__class__.__name__}).",
+            todo="List them: sllm.py runs PROJECT",
+        ) from problem
+
+
+def run_ids(project: Project, kind: str | None = None) -> list[str]:
+    """Names of run folders, oldest first."""
+    if not project.runs_dir.is_dir():
+        return []
+    found = [path.name for path in project.runs_dir.iterdir() if (path / "run.json").is_file()]
+    return sorted(name for name in found if kind is None or f"-{kind}-" in name)
+
+
+def last_run(project: Project, kind: str = "train") -> Run:
+    """The newest run of a kind.
+
+    Raises:
+        RunError: there is none.
+    """
+    names = run_ids(project, kind)
+    if not names:
+        raise RunError(
+            "MISSING", "The project has no run to resume.", todo="Start one: sllm.py train PROJECT"
+        )
+    return open_run(project, names[-1])
+
+
+def _drop_old_data_runs(project: Project, kind: str) -> None:
+    """Scans and preparations are repeated often; only the last few folders are of use."""
+    if kind not in {"scan", "prepare"}:
+        return
+    for name in run_ids(project, kind)[:-KEEP_DATA_RUNS]:
+        folder = project.runs_dir / name
+        if not Lock(folder / ".lock", "").is_held():
+            for path in folder.iterdir():
+                path.unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def is_alive(run: Run) -> bool:
+    """Whether a process is working on the run."""
+    return run.lock().is_held()
+
+
+def tidy(run: Run) -> None:
+    """Remove what a killed process left in the run folder; only under its lock."""
+    remove_temp_files(run.folder)
+    remove_temp_files(run.project.root)
+
+
+def summarize(run: Run) -> RunInfo:
+    """A run in one line: its state and its best numbers."""
+    state, step, total, best, bpb, elapsed = "interrupted", None, None, None, None, None
+    for message in history(run.folder):
+        match message:
+            case messages.Step():
+                step = message.step
+            case messages.Plan():
+                total = message.total_steps
+            case messages.Validation():
+                best = message.val_loss if best is None else min(best, message.val_loss)
+                bpb = message.val_bpb
+            case messages.Done():
+                state, elapsed = "done", message.elapsed_s
+            case messages.Stopped():
+                state = "stopped"
+            case messages.Failed():
+                state = "failed"
+            case messages.Started():
+                state = "interrupted"
+            case _:
+                pass
+    if is_alive(run):
+        state = "running"
+    return RunInfo(run.id, run.kind, state, step, total, best, bpb, elapsed)

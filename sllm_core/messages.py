@@ -1,0 +1,336 @@
+"""What a job says while it works: frozen messages, one JSON line each, the same everywhere.
+
+The command line prints them with ``--json``, a run folder keeps them in ``events.jsonl``, the
+window draws them. A number that is not known is None, never 0.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+MAX_LINE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Started:
+    """A job began (or went on) in this process."""
+
+    type: ClassVar[str] = "started"
+    run: str
+    kind: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Log:
+    """A sentence for the log; level is info, warning or error, code names a failure."""
+
+    type: ClassVar[str] = "log"
+    text: str
+    level: str = "info"
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Work done of a named step; total is None while it is not known."""
+
+    type: ClassVar[str] = "progress"
+    step_name: str
+    done: int
+    total: int | None
+    unit: str
+    state: str = "running"  # running | done
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A scan ended; listed == used + skipped + failed."""
+
+    type: ClassVar[str] = "scanned"
+    listed: int
+    used: int
+    skipped: int
+    failed: int
+    used_bytes: int
+    read_files: int
+    reasons: dict[str, int]
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class TokenizerReady:
+    """The tokenizer to use from now on."""
+
+    type: ClassVar[str] = "tokenizer"
+    path: str
+    vocab_size: int
+    sha256: str
+    is_new: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Token files are complete."""
+
+    type: ClassVar[str] = "prepared"
+    dataset_id: str
+    train_tokens: int
+    val_tokens: int
+    train_docs: int
+    val_docs: int
+    text_bytes: int
+    encoded_docs: int
+    cached_docs: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be trained and how, after every probe; total_steps may be revised by time."""
+
+    type: ClassVar[str] = "plan"
+    step: int
+    total_steps: int
+    warmup_steps: int
+    reason: str
+    n_params: int = 0
+    tokens_per_step: int = 0
+    steps_per_epoch: int = 0
+    micro_batch_size: int = 0
+    grad_accum_steps: int = 0
+    precision: str = ""
+    precision_reason: str = ""
+    forecast_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update. Values are those before it; loss in nats a token."""
+
+    type: ClassVar[str] = "step"
+    step: int
+    loss: float
+    loss_hex: str
+    grad_norm: float
+    lr: float
+    tokens: int
+    data_pos: int
+    epoch: int
+    tokens_per_sec: float | None
+    is_skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The loss on text that is never trained on."""
+
+    type: ClassVar[str] = "validation"
+    step: int
+    epoch: int
+    val_loss: float
+    perplexity: float
+    val_bpb: float | None
+    is_best: bool
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What it writes now."""
+
+    type: ClassVar[str] = "sample"
+    step: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint exists on disk and would survive a power cut; path is relative."""
+
+    type: ClassVar[str] = "saved"
+    step: int
+    path: str
+    sha256: str
+    size_bytes: int
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run went on from a checkpoint; lines of later steps are superseded."""
+
+    type: ClassVar[str] = "resumed"
+    step: int
+    path: str
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StateChanged:
+    """The run is now running, paused or waiting, and why."""
+
+    type: ClassVar[str] = "state"
+    state: str
+    step: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The job ended because somebody asked; everything is saved."""
+
+    type: ClassVar[str] = "stopped"
+    step: int
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The job reached its end."""
+
+    type: ClassVar[str] = "done"
+    step: int = 0
+    reason: str = ""
+    val_loss: float | None = None
+    best_val_loss: float | None = None
+    val_bpb: float | None = None
+    weights_sha256: str = ""
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job ended with an error that a user can read."""
+
+    type: ClassVar[str] = "failed"
+    code: str
+    text: str
+    exit_code: int | None = None
+    signal: str = ""
+    last_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of text while it is being written."""
+
+    type: ClassVar[str] = "token"
+    request: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A text is finished."""
+
+    type: ClassVar[str] = "generated"
+    text: str
+    prompt: str
+    n_tokens: int
+    reason: str  # eos | stop | length | cancelled
+    seed: int
+    tokens_per_sec: float | None
+    request: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The loss of a text or of the validation side."""
+
+    type: ClassVar[str] = "evaluated"
+    name: str
+    loss: float
+    perplexity: float
+    bpb: float | None
+    n_tokens: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A file was read whole and is what it should be, or not."""
+
+    type: ClassVar[str] = "verified"
+    path: str
+    is_good: bool
+    text: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One line of the list of runs."""
+
+    type: ClassVar[str] = "run"
+    run: str
+    kind: str
+    state: str
+    step: int | None
+    total_steps: int | None
+    best_val_loss: float | None
+    val_bpb: float | None
+    elapsed_s: float | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `doctor`."""
+
+    type: ClassVar[str] = "finding"
+    name: str
+    level: str  # good | note | problem
+    text: str
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What a job is asked to be: the one thing that goes down to it (`control.json`)."""
+
+    state: str = "run"  # run | pause | stop
+    save_now: int = 0  # one higher for each press of "Save now"
+    reason: str = ""  # why it is asked to stop
+
+
+Message = (
+    Started | Log | Progress | Scanned | TokenizerReady | Prepared | Plan | Step | Validation
+    | Sample | Saved | Resumed | StateChanged | Stopped | Done | Failed | Token | Generated
+    | Evaluated | Verified | RunInfo | Finding
+)  # fmt: skip
+KINDS: dict[str, type] = {kind.type: kind for kind in Message.__args__}
+
+
+def encode(message: Message, time: float) -> str:
+    """One JSON line (with its newline) that carries the message's type and the wall time.
+
+    Undecodable bytes of a path become ``\\udcff``, so that the line is always valid UTF-8.
+    """
+    body = {"type": message.type, "time": round(time, 3), **dataclasses.asdict(message)}
+    line = json.dumps(body, ensure_ascii=False, allow_nan=True)
+    return line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
+
+
+def decode(line: str | bytes) -> tuple[Message, float] | None:
+    """The message and its time; None for a torn, foreign or newer line.
+
+    Fields that this version does not know are left out, so that a newer writer can be read.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        return None
+    try:
+        body: dict[str, Any] = json.loads(line)
+        kind = KINDS[body["type"]]
+        names = {field.name: field for field in dataclasses.fields(kind)}
+        values = {key: value for key, value in body.items() if key in names}
+        for key, value in values.items():
+            if isinstance(value, list):
+                values[key] = tuple(value)
+        message: Message = kind(**values)
+        return message, float(body.get("time", 0.0))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None

@@ -1,0 +1,1 @@
+"""The tests of sLLM Trainer: python3 -m tests."""
