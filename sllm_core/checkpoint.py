@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
@@ -152,7 +152,7 @@ class Checkpoints:
 
         need = f"about {self._last_size():,} bytes are needed" if self._last_size() else ""
         with atomic_write(path, need=need, before_replace=announce) as file:
-            torch.save(content, file)
+            torch.save(content, cast(IO[bytes], file))
         assert made is not None
         self._commit([*others, made])
         self._known_good.add(made.sha256)
@@ -274,7 +274,7 @@ class Checkpoints:
 
     def newest_good(self, run: str) -> tuple[Row | None, list[Row]]:
         """The newest checkpoint of a run that verifies, and the damaged ones before it."""
-        damaged = []
+        damaged: list[Row] = []
         for row in self.newest_rows(run):
             if self.is_good(row):
                 return row, damaged
@@ -311,7 +311,8 @@ class Checkpoints:
         version = content.get("format_version")
         if version != FORMAT_VERSION:
             raise CheckpointError(
-                "VERSION", f"{row.file} has format {version!r}; this program reads {FORMAT_VERSION}."
+                "VERSION",
+                f"{row.file} has format {version!r}; this program reads {FORMAT_VERSION}.",
             )
         return content
 

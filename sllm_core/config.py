@@ -29,6 +29,7 @@ class SourceConfig:
     id: int
     path: str  # absolute, or relative to the project folder when it lies inside
     is_on: bool = True
+    exclude: tuple[str, ...] = ()  # patterns such as test or docs/*.html; a folder goes whole
 
     def __post_init__(self) -> None:
         """Check the types: a settings file may come from a stranger."""
@@ -36,6 +37,9 @@ class SourceConfig:
             raise _clash(f"source {self.id!r} has an id or a switch of the wrong type")
         if not isinstance(self.path, str) or not self.path or "\0" in self.path:
             raise _clash(f"the path of source {self.id} cannot be {self.path!r}")
+        object.__setattr__(self, "exclude", tuple(self.exclude))
+        if not all(isinstance(pattern, str) for pattern in self.exclude):
+            raise _clash(f"the exclusions of source {self.id} are not texts")
 
 
 @dataclass(frozen=True)
@@ -399,7 +403,7 @@ class TrainConfig:
         "Steps between validations.",
         unit="steps",
         minimum=1,
-        auto="20 times a run, at least once an epoch",
+        auto="20 times a run and each epoch, 20 steps apart at least",
         is_advanced=True,
     )
     val_windows: int = option(

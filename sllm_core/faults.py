@@ -13,11 +13,26 @@ import signal
 import time
 from pathlib import Path
 
-POINTS = (
-    "save.open save.write save.fsync save.replace save.dirsync index.write encode.write "
-    "tokenizer.save settings.save db.commit export.write scan.listed step.forward step.backward "
-    "step.optimizer validate sample dpo.reference"
-).split()
+POINTS = [
+    "save.open",
+    "save.write",
+    "save.fsync",
+    "save.replace",
+    "save.dirsync",
+    "index.write",
+    "encode.write",
+    "tokenizer.save",
+    "settings.save",
+    "db.commit",
+    "export.write",
+    "scan.listed",
+    "step.forward",
+    "step.backward",
+    "step.optimizer",
+    "validate",
+    "sample",
+    "dpo.reference",
+]
 _ERRORS = {
     "enospc": errno.ENOSPC,
     "eio": errno.EIO,

@@ -6,6 +6,7 @@ window draws them. A number that is not known is None, never 0.
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -113,9 +114,9 @@ class Step:
 
     type: ClassVar[str] = "step"
     step: int
-    loss: float
+    loss: float | None  # None when it is not finite; loss_hex then says nan or inf
     loss_hex: str
-    grad_norm: float
+    grad_norm: float | None
     lr: float
     tokens: int
     data_pos: int
@@ -131,8 +132,8 @@ class Validation:
     type: ClassVar[str] = "validation"
     step: int
     epoch: int
-    val_loss: float
-    perplexity: float
+    val_loss: float | None
+    perplexity: float | None  # None when too large for a number
     val_bpb: float | None
     is_best: bool
     tokens: int
@@ -214,6 +215,7 @@ class Failed:
     exit_code: int | None = None
     signal: str = ""
     last_lines: tuple[str, ...] = ()
+    request: int = 0
 
 
 @dataclass(frozen=True)
@@ -245,8 +247,8 @@ class Evaluated:
 
     type: ClassVar[str] = "evaluated"
     name: str
-    loss: float
-    perplexity: float
+    loss: float | None
+    perplexity: float | None
     bpb: float | None
     n_tokens: int
     n_bytes: int
@@ -310,8 +312,12 @@ def encode(message: Message, time: float) -> str:
 
     Undecodable bytes of a path become ``\\udcff``, so that the line is always valid UTF-8.
     """
-    body = {"type": message.type, "time": round(time, 3), **dataclasses.asdict(message)}
-    line = json.dumps(body, ensure_ascii=False, allow_nan=True)
+    values = dataclasses.asdict(message)
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            values[key] = None  # NaN and infinity are no JSON
+    body = {"type": message.type, "time": round(time, 3), **values}
+    line = json.dumps(body, ensure_ascii=False, allow_nan=False)
     return line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
 
 

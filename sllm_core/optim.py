@@ -93,9 +93,9 @@ class Optimizer:
         self._momentum = {p: torch.zeros_like(p) for p in self._muon}
         self._stacks = self._plan_stacks(head_rows)
 
-    def _plan_stacks(self, qkv_rows: tuple[int, ...]) -> list[list[tuple[Tensor, slice]]]:
+    def _plan_stacks(self, qkv_rows: tuple[int, ...]) -> list[list[tuple[nn.Parameter, slice]]]:
         """Matrices of one shape go through `orthogonalize` together; q, k and v go apart."""
-        by_shape: dict[tuple[int, int], list[tuple[Tensor, slice]]] = {}
+        by_shape: dict[tuple[int, int], list[tuple[nn.Parameter, slice]]] = {}
         for parameter in self._muon:
             is_fused = self._names[parameter].endswith("qkv_proj.weight") and qkv_rows
             start = 0
@@ -126,7 +126,7 @@ class Optimizer:
             self._momentum[parameter].lerp_(parameter.grad, 1.0 - MUON_MOMENTUM)
         lr = self._peak * multiplier
         if self._weight_decay and self._muon:
-            torch._foreach_mul_(self._muon, 1.0 - lr * self._weight_decay)
+            torch._foreach_mul_(list[Tensor](self._muon), 1.0 - lr * self._weight_decay)
         for stack in self._stacks:
             pieces = [
                 parameter.grad[rows].lerp(self._momentum[parameter][rows], MUON_MOMENTUM)
@@ -158,15 +158,15 @@ class Optimizer:
         Raises:
             KeyError: a parameter's state is missing.
         """
-        device = {name: parameter for parameter, name in self._names.items()}
+        by_name = {name: parameter for parameter, name in self._names.items()}
         for parameter in self._muon:
             self._momentum[parameter].copy_(state["muon"][self._names[parameter]])
         for name, values in state["adamw"].items():
-            parameter = device[name]
+            parameter = by_name[name]
             self._adamw.state[parameter] = {
                 key: value.clone() if key == "step" else value.to(parameter, copy=True)
                 for key, value in values.items()
             }
         missing = {self._names[p] for p in self._rest} - set(state["adamw"])
         if state["adamw"] and missing:
-            raise KeyError(sorted(missing)[0])
+            raise KeyError(min(missing))

@@ -43,7 +43,7 @@ class AtomicFile:
             kind = faults.passage(f"{self._point}.write" if self._point == "save" else self._point)
             if kind == "short":
                 os.write(self._descriptor, view[: len(view) // 2])
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - as a disk
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             done = 0
             while done < len(view):
                 done += os.write(self._descriptor, view[done:])
@@ -367,7 +367,12 @@ def open_project(folder: str | Path) -> Project:
     return project
 
 
-def create(folder: str | Path, sources: list[str], config: ProjectConfig) -> Project:
+def create(
+    folder: str | Path,
+    sources: list[str],
+    config: ProjectConfig,
+    exclude: tuple[str, ...] = (),
+) -> Project:
     """Make a project in a new or empty-of-projects folder.
 
     Raises:
@@ -384,7 +389,7 @@ def create(folder: str | Path, sources: list[str], config: ProjectConfig) -> Pro
             safe="It was not changed.",
             todo="Choose another folder, or open this one.",
         )
-    config = replace(config, sources=make_sources(root, sources))
+    config = replace(config, sources=make_sources(root, sources, exclude))
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -393,7 +398,9 @@ def create(folder: str | Path, sources: list[str], config: ProjectConfig) -> Pro
     return project
 
 
-def make_sources(root: Path, paths: list[str]) -> tuple[SourceConfig, ...]:
+def make_sources(
+    root: Path, paths: list[str], exclude: tuple[str, ...] = ()
+) -> tuple[SourceConfig, ...]:
     """Sources with ids 1, 2, ...; a place inside the project is kept relative (portable)."""
     made = []
     for number, text in enumerate(paths, start=1):
@@ -403,5 +410,6 @@ def make_sources(root: Path, paths: list[str]) -> tuple[SourceConfig, ...]:
                 "SOURCE", f"The source {path} does not exist.", safe="Nothing was made."
             )
         inside = path.is_relative_to(root)
-        made.append(SourceConfig(number, str(path.relative_to(root) if inside else path)))
+        place = str(path.relative_to(root) if inside else path)
+        made.append(SourceConfig(number, place, exclude=exclude))
     return tuple(made)

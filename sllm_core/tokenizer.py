@@ -92,7 +92,7 @@ class Tokenizer:
         vocab: dict[str, int] = content["model"]["vocab"]
         self.specials = {item["content"]: item["id"] for item in content["added_tokens"]}
         self.special_ids = frozenset(self.specials.values())
-        self.vocab_size = max(max(vocab.values()), *self.specials.values()) + 1
+        self.vocab_size = max(*vocab.values(), *self.specials.values()) + 1
         letters = byte_letters()
         self._bytes = [b""] * self.vocab_size
         for token, number in vocab.items():
@@ -142,9 +142,7 @@ class Tokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         lines = [f"{number}\t{part!r}\n" for number, part in enumerate(self._bytes)]
         write_text(folder / "vocab.txt", "".join(lines))
-        write_text(
-            folder / "tokenizer.json", canonical_json(self.content), point="tokenizer.save"
-        )
+        write_text(folder / "tokenizer.json", canonical_json(self.content), point="tokenizer.save")
 
 
 def canonical_json(content: dict[str, Any]) -> str:
@@ -348,7 +346,7 @@ def train(
 
     library.train_from_iterator(feed(), trainer)
     model = json.loads(library.to_str())["model"]
-    merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
+    merges = [(left, right) for left, right in model["merges"]]
     merged = ["".join(pair) for pair in merges]
     return Tokenizer(build_content(list(dict.fromkeys(merged)), merges, split))
 

@@ -46,7 +46,7 @@ from sllm_core.tokenizer import Tokenizer
 MAX_SKIPPED = 5  # updates in a row without finite numbers, then the run ends
 WARM_STEPS = 10  # left out of tokens_per_sec
 EPOCH_SAVE_STEPS = 50  # shorter epochs get no checkpoint of their own
-REVISE_AT = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9)  # shares of a time budget at which it is re-planned
+REVISE_AT = (0.1, 0.25, 0.5, 0.75, 0.9)  # shares of a time budget at which it is re-planned
 ROOM = 1.1  # a save may be this much larger than the last one
 
 
@@ -387,8 +387,7 @@ class Trainer:
             return False
         state = self.state
         is_best = (
-            state.best_val_loss is None
-            or found.loss < state.best_val_loss - self.train.min_delta
+            state.best_val_loss is None or found.loss < state.best_val_loss - self.train.min_delta
         )
         state.val_loss, state.val_bpb = found.loss, found.bpb
         state.bad_validations = 0 if is_best else state.bad_validations + 1
@@ -597,7 +596,7 @@ def identity(device: Device) -> dict[str, Any]:
         "device": device.title if device.name == "cuda" else platform.machine(),
         "precision": device.precision,
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }

@@ -272,13 +272,32 @@ def test_parameters_by_part_equal_the_estimate(style, n_kv_heads, tied_head):
     assert model.n_params() == expected.total == sum(found.values())
 
 
-def test_the_loss_is_the_sum_of_surprise_in_float32():
-    logits = torch.randn(2, 5, 11).bfloat16()
-    targets = torch.randint(0, 11, (2, 5))
-    expected = -logits.float().log_softmax(-1).gather(-1, targets[..., None]).sum()
-    loss = next_token_loss(logits, targets)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n_rows", [1, 63, 64, 65, 200])
+def test_the_loss_and_its_gradient_equal_torchs(dtype, n_rows):
+    generator = torch.Generator().manual_seed(n_rows)
+    logits = 5 * torch.randn(1, n_rows, 300, generator=generator)
+    targets = torch.randint(0, 300, (1, n_rows), generator=generator)
+    ours, theirs = (logits.to(dtype).requires_grad_() for _ in range(2))
+    loss = next_token_loss(ours, targets)
+    expected = torch.nn.functional.cross_entropy(theirs[0].float(), targets[0], reduction="sum")
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+    (loss / 7).backward()
+    (expected / 7).backward()
+    assert ours.grad.dtype == dtype
+    tolerance = 1e-7 if dtype == torch.float32 else 1e-3
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=10 * tolerance, atol=tolerance)
+
+
+def test_the_loss_of_certainty_is_nothing_and_overflows_nowhere():
+    logits = torch.full((1, 2, 5), -1e30)
+    logits[..., 3] = 1e30
+    logits.requires_grad_()
+    loss = next_token_loss(logits, torch.tensor([[3, 3]]))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
 @pytest.mark.parametrize("style", STYLES)

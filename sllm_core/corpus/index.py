@@ -62,11 +62,26 @@ class FileRow:
     id: int | None = None
 
 
-_COLUMNS = (
-    "source_id path path_text size mtime_ns dev inode state reason raw_hash text_hash encoding "
-    "is_converted clean_key chars text_bytes lines"
-).split()
-_SELECT = f"SELECT {', '.join(_COLUMNS)}, id FROM files"  # noqa: S608 - fixed names
+_COLUMNS = [
+    "source_id",
+    "path",
+    "path_text",
+    "size",
+    "mtime_ns",
+    "dev",
+    "inode",
+    "state",
+    "reason",
+    "raw_hash",
+    "text_hash",
+    "encoding",
+    "is_converted",
+    "clean_key",
+    "chars",
+    "text_bytes",
+    "lines",
+]
+_SELECT = f"SELECT {', '.join(_COLUMNS)}, id FROM files"
 
 
 @dataclass(frozen=True)
@@ -149,7 +164,9 @@ class Index:
 
     def next_scan_id(self) -> int:
         """A number no row has yet."""
-        return int(self._db.execute("SELECT COALESCE(MAX(scan_id), 0) + 1 FROM files").fetchone()[0])
+        return int(
+            self._db.execute("SELECT COALESCE(MAX(scan_id), 0) + 1 FROM files").fetchone()[0]
+        )
 
     def put_files(self, rows: Iterable[FileRow], scan_id: int) -> None:
         """Insert or replace rows by (source, path); a changed text forgets split and tokens."""
@@ -157,7 +174,7 @@ class Index:
         marks = ", ".join("?" * len(_COLUMNS))
         updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
         self._write(
-            f"INSERT INTO files ({names}, scan_id) VALUES ({marks}, ?) "  # noqa: S608
+            f"INSERT INTO files ({names}, scan_id) VALUES ({marks}, ?) "
             f"ON CONFLICT (source_id, path) DO UPDATE SET {updates}, scan_id = excluded.scan_id, "
             "split = CASE WHEN text_hash IS excluded.text_hash THEN split END, "
             "tokens = CASE WHEN text_hash IS excluded.text_hash THEN tokens END",

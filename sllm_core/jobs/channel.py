@@ -21,25 +21,29 @@ class FolderChannel:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._events = (folder / EVENTS).open("ab")
-        if self._events.tell():
-            with (folder / EVENTS).open("rb") as file:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a line torn by a crash stays a line of its own
-                    self._events.write(b"\n")
+        self._events = (folder / EVENTS).open("ab", buffering=0)
+        self._is_torn = bool(self._events.tell())  # a torn line must stay a line of its own
         self._desired, self._stamp = Desired(), (0, 0)
         self._asked = ""  # a signal's wish wins over the file's
         self._step: int | None = None
 
     def emit(self, message: Message) -> None:
-        """Append one whole line; a `saved` line is on the disk when this returns."""
+        """Append one whole line; a `saved` line is on the disk when this returns.
+
+        A full disk loses lines here but never the run: what matters is in checkpoints.
+        """
         if isinstance(message, Step):
             self._step = message.step
-        line = messages.encode(message, faults.wall_time(self._step))
-        self._events.write(line.encode("utf-8", "replace"))
-        self._events.flush()
-        if isinstance(message, Saved):
-            os.fsync(self._events.fileno())
+        line = messages.encode(message, faults.wall_time(self._step)).encode("utf-8")
+        try:
+            if self._is_torn:
+                self._events.write(b"\n")
+                self._is_torn = False
+            self._is_torn = self._events.write(line) != len(line)
+            if isinstance(message, Saved):
+                os.fsync(self._events.fileno())
+        except OSError:
+            self._is_torn = True
 
     def ask_stop(self, reason: str) -> None:
         """Stop at the next chance, whatever the file says (signals)."""
@@ -120,7 +124,7 @@ class PipeChannel:
 class LogFiles:
     """`logs/training.log` for people and `logs/metrics.csv` for a spreadsheet."""
 
-    COLUMNS = (
+    COLUMNS = tuple(
         "run step epoch tokens loss val_loss val_bpb lr grad_norm tokens_per_sec time".split()
     )
 
@@ -128,13 +132,15 @@ class LogFiles:
         folder.mkdir(parents=True, exist_ok=True)
         self._run = run
         self._log_path, self._csv_path = folder / "training.log", folder / "metrics.csv"
-        self._last_epoch = 1
 
     def emit(self, message: Message) -> None:
-        """Write what belongs into either file."""
+        """Write what belongs into either file; a full disk does not end the job."""
+        with contextlib.suppress(OSError):
+            self._emit(message)
+
+    def _emit(self, message: Message) -> None:
         now = faults.wall_time()
         if isinstance(message, Step):
-            self._last_epoch = message.epoch
             self._row(
                 step=message.step, epoch=message.epoch, tokens=message.tokens, loss=message.loss,
                 lr=message.lr, grad_norm=message.grad_norm,
@@ -209,8 +215,8 @@ def describe(message: Message) -> str:  # noqa: C901 - a table reads best whole
         case Validation():
             best = ", best so far" if message.is_best else ""
             return (
-                f"Step {message.step:,}: validation loss {message.val_loss:.4f} nats, "
-                f"perplexity {message.perplexity:.1f}, "
+                f"Step {message.step:,}: validation loss {fmt.number(message.val_loss, 4)} nats, "
+                f"perplexity {fmt.number(message.perplexity, 1)}, "
                 f"{fmt.number(message.val_bpb)} bits per byte{best}"
             )
         case m.Sample():
@@ -218,10 +224,14 @@ def describe(message: Message) -> str:  # noqa: C901 - a table reads best whole
         case Saved():
             return f"Saved {message.path} (step {message.step:,}, {fmt.size(message.size_bytes)})"
         case m.Resumed():
-            unlike = f" Not bit-exact: {'; '.join(message.differences)}." * bool(message.differences)
+            unlike = f" Not bit-exact: {'; '.join(message.differences)}." * bool(
+                message.differences
+            )
             return f"Resumed at step {message.step:,} from {message.path}.{unlike}"
         case m.StateChanged():
-            return f"{message.state.capitalize()} at step {message.step:,}. {message.reason}".strip()
+            return (
+                f"{message.state.capitalize()} at step {message.step:,}. {message.reason}".strip()
+            )
         case m.Stopped():
             where = f"; saved as {message.path}" if message.path else ""
             return f"Stopped at step {message.step:,} ({message.reason}){where}"
@@ -233,8 +243,8 @@ def describe(message: Message) -> str:  # noqa: C901 - a table reads best whole
             return message.text
         case m.Evaluated():
             return (
-                f"{message.name}: loss {message.loss:.4f} nats, perplexity "
-                f"{message.perplexity:.2f}, {fmt.number(message.bpb)} bits per byte "
+                f"{message.name}: loss {fmt.number(message.loss, 4)} nats, perplexity "
+                f"{fmt.number(message.perplexity, 2)}, {fmt.number(message.bpb)} bits per byte "
                 f"({message.n_tokens:,} tokens, {message.n_bytes:,} bytes)"
             )
         case m.Verified():

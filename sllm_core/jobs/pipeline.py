@@ -32,7 +32,13 @@ from sllm_core import (
 )
 from sllm_core import device as devices
 from sllm_core.checkpoint import Checkpoints, Row
-from sllm_core.config import ModelConfig, ProjectConfig, TrainConfig
+from sllm_core.config import (
+    DataConfig,
+    ModelConfig,
+    ProjectConfig,
+    TokenizerConfig,
+    TrainConfig,
+)
 from sllm_core.corpus.extract import SkipFile, decode_file
 from sllm_core.corpus.index import FileRow, Index
 from sllm_core.corpus.sources import Scanner
@@ -75,8 +81,16 @@ STEPS = (
 )  # fmt: skip
 # What a resumed run may still change (SPEC 9).
 CHANGEABLE = frozenset(
-    "epochs max_steps max_tokens max_time_s val_interval save_interval sample_interval "
-    "keep_last".split()
+    [
+        "epochs",
+        "max_steps",
+        "max_tokens",
+        "max_time_s",
+        "val_interval",
+        "save_interval",
+        "sample_interval",
+        "keep_last",
+    ]
 )
 _PROGRESS_S = 0.1
 
@@ -138,7 +152,7 @@ def scan(project: Project, config: ProjectConfig, job: Job) -> Scanned:
         )
         totals = scanner.run(config.sources)
         n_bytes = index.counts().get(("used", ""), (0, 0))[1]
-    by_state = {state: 0 for state in ("used", "skipped", "failed")}
+    by_state = dict.fromkeys(("used", "skipped", "failed"), 0)
     for (state, _), n in totals.items():
         by_state[state] += n
     result = Scanned(
@@ -205,7 +219,9 @@ def _encode(
         division = encode.divide(rows, config.data.val_split)
         proof = encode.sample_texts(rows, roots, division, limit_bytes=400_000)
         if not used.prove_engine(proof):
-            job.emit(Log("The fast encoder differs on your text; the exact one is used.", "warning"))
+            job.emit(
+                Log("The fast encoder differs on your text; the exact one is used.", "warning")
+            )
         builder = encode.Builder(
             project,
             index,
@@ -327,7 +343,8 @@ def _train_tokenizer(
         return tokenizer.byte_tokenizer(config.tokenizer.split), "plain bytes"
     out = project.tokenizer_dir / ".training.json"
     out.parent.mkdir(exist_ok=True)
-    child = PipeProcess("tokenizer", str(project.root), str(size), str(out))
+    settings = {name: dataclasses.asdict(getattr(config, name)) for name in ("tokenizer", "data")}
+    child = PipeProcess("tokenizer", str(project.root), str(size), str(out), json.dumps(settings))
     try:
         while (message := _next_message(child, job)) is not None:
             if isinstance(message, Failed):
@@ -358,9 +375,15 @@ def _next_message(child: PipeProcess, job: Job) -> Message | None:
                 raise
 
 
-def train_tokenizer_here(project: Project, vocab_size: int, out: Path, job: Job) -> None:
+def train_tokenizer_here(
+    project: Project, vocab_size: int, out: Path, settings: dict[str, Any], job: Job
+) -> None:
     """The child's part: learn the merges and write the file."""
-    config = project.load_config()
+    config = replace(
+        project.load_config(),
+        tokenizer=fields.from_mapping(TokenizerConfig, settings["tokenizer"], "tokenizer"),
+        data=fields.from_mapping(DataConfig, settings["data"], "data"),
+    )
     with Index(project.db_path) as index:
         rows = list(index.used_files())
     division = encode.divide(rows, config.data.val_split)
@@ -412,8 +435,8 @@ def train(run: Run, job: Job, resume: str = "") -> Done | Stopped:
             store.supersede(run.id, worker.state.step)
             job.emit(Resumed(worker.state.step, f"checkpoints/{row.file}", tuple(differences)))
         else:
-            _start_weights(worker, run, store, used, job)
-        _check_disk(worker, store, project)
+            _start_weights(worker, run, used, job)
+        _check_disk(worker, project)
         return worker.run()
 
 
@@ -444,13 +467,12 @@ def _resume_row(store: Checkpoints, run: Run, name: str, job: Job) -> Row | None
 def _prepared_for(run: Run, job: Job) -> tuple[Manifest, Tokenizer]:
     """Data for a new run: brought up to date, or as it is when a source is not there now."""
     try:
-        return prepare(run.project, run.config, job)
+        with run.lane_lock("data"):
+            return prepare(run.project, run.config, job)
     except DataError as problem:
         if problem.code != "E-DATA-SOURCE" or dataset.load_manifest(run.project) is None:
             raise
-        job.emit(
-            Log(f"{problem.what} The data prepared before is used.", "warning", problem.code)
-        )
+        job.emit(Log(f"{problem.what} The data prepared before is used.", "warning", problem.code))
         return _dataset_of(run, job)
 
 
@@ -609,7 +631,7 @@ def _decide(
         precision=device.precision,
         device=device.name,
         micro_batch_size=trial.micro_batch_size,
-        val_interval=train.val_interval or max(1, min(per_epoch, total // 20)),
+        val_interval=train.val_interval or default_val_interval(total, per_epoch),
         save_interval=train.save_interval or min(500, max(100, total // 10)),
     )
     reason = f"{total:,} updates until the first limit"
@@ -638,6 +660,11 @@ def _decide(
     run = replace(run, resolved=resolved, provenance=provenance)
     run.save()
     return run, train
+
+
+def default_val_interval(total_steps: int, steps_per_epoch: int) -> int:
+    """Twenty validations a run and one an epoch, but 20 steps apart: they cost about one step."""
+    return max(20, min(steps_per_epoch, total_steps // 20))
 
 
 def _apply_changes(worker: trainer.Trainer, run: Run) -> None:
@@ -689,9 +716,7 @@ def change_limits(run: Run, values: dict[str, Any]) -> Run:
     return run
 
 
-def _start_weights(
-    worker: trainer.Trainer, run: Run, store: Checkpoints, used: Tokenizer, job: Job
-) -> None:
+def _start_weights(worker: trainer.Trainer, run: Run, used: Tokenizer, job: Job) -> None:
     """A run that continues from other weights takes them over; its optimizer is fresh."""
     name = run.options.get("continue_from")
     if not name:
@@ -714,7 +739,7 @@ def _start_weights(
     job.emit(Log(f"Continuing from {loaded.title} with a fresh optimizer."))
 
 
-def _check_disk(worker: trainer.Trainer, store: Checkpoints, project: Project) -> None:
+def _check_disk(worker: trainer.Trainer, project: Project) -> None:
     """Refuse before the first step what could not be saved anyway."""
     optimizer = worker.train.optimizer
     one = int(estimate.checkpoint_bytes(worker.model.config, optimizer) * trainer.ROOM)
@@ -729,6 +754,14 @@ def _check_disk(worker: trainer.Trainer, store: Checkpoints, project: Project) -
 
 
 # -- using a model -------------------------------------------------------------------------------
+
+
+def adopt_shape(project: Project, config: ProjectConfig, name: str) -> ProjectConfig:
+    """The settings of a run that continues from other weights: their shape, the rest as set."""
+    used = tokenizer.load(project.tokenizer_dir / "tokenizer.json")
+    shape = replace(open_model(project, name, used).config, dropout=config.model.dropout)
+    seq_len = min(config.train.seq_len, shape.max_seq_len)
+    return replace(config, model=shape, train=replace(config.train, seq_len=seq_len))
 
 
 @dataclass(frozen=True)
@@ -771,6 +804,15 @@ def open_model(project: Project, name: str, used: Tokenizer) -> LoadedModel:
     return LoadedModel(checkpoints.model_config(content), content["model_state_dict"], title)
 
 
+def model_key(project: Project, name: str) -> str:
+    """Changes whenever ``name`` means other weights."""
+    row = Checkpoints(project).find(name)
+    if row is not None:
+        return row.sha256
+    path = Path(name)
+    return f"{path}:{path.stat().st_mtime_ns}" if path.exists() else name
+
+
 def load_model(project: Project, name: str) -> tuple[GPT, Tokenizer, Device, str]:
     """A model ready to write: weights on the device, dropout off."""
     used = tokenizer.load(project.tokenizer_dir / "tokenizer.json")
@@ -793,7 +835,9 @@ def evaluate_project(
         try:
             ids = used.encode(decode_file(path))
         except SkipFile as skip:
-            raise DataError("SOURCE", f"{path} cannot be evaluated: {skip} ({skip.reason}).") from skip
+            raise DataError(
+                "SOURCE", f"{path} cannot be evaluated: {skip} ({skip.reason})."
+            ) from skip
         found = evaluate(model, text_windows(ids, used.eos_id, seq_len), used, device)
         results.append(_evaluated(path.name, found, job))
     if not files:
@@ -870,4 +914,3 @@ def verify_project(project: Project, job: Job) -> bool:
         except TokenizerError as problem:
             say("tokenizer", False, problem.what, problem.code)
     return is_good
-

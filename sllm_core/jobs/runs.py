@@ -44,9 +44,9 @@ class Run:
         """Held by the process that does the work."""
         return Lock(self.folder / ".lock", f"{self.kind} run {self.id}")
 
-    def lane_lock(self) -> Lock:
-        """Held while this kind of work is being done; one at a time in a project."""
-        name = LANES.get(self.kind, "data")
+    def lane_lock(self, name: str = "") -> Lock:
+        """Held while this kind of work (or that of lane ``name``) is done; one at a time."""
+        name = name or LANES[self.kind]
         return Lock(self.project.runs_dir / f".{name}.lock", f"{self.kind} run {self.id}")
 
     def save(self) -> None:
@@ -167,8 +167,8 @@ def summarize(run: Run) -> RunInfo:
             case messages.Plan():
                 total = message.total_steps
             case messages.Validation():
-                best = message.val_loss if best is None else min(best, message.val_loss)
-                bpb = message.val_bpb
+                if message.is_best:
+                    best, bpb = message.val_loss, message.val_bpb
             case messages.Done():
                 state, elapsed = "done", message.elapsed_s
             case messages.Stopped():
