@@ -2,6 +2,8 @@
 
 import datetime as dt
 import importlib.metadata
+import math
+import os
 import platform
 import statistics
 import sys
@@ -72,6 +74,7 @@ def hardware() -> str:
 
 def save(what: str, title: str, sections: list[str], notes: list[str]) -> Path:
     """Write `results/<what>_<hardware>_<date>.md`."""
+    load = os.getloadavg()[2] if hasattr(os, "getloadavg") else math.nan  # of 15 minutes
     date = dt.datetime.now(tz=dt.UTC).date().isoformat()
     slug = "-".join("".join(c if c.isalnum() else " " for c in hardware().split(",")[0]).split())
     versions = ", ".join(
@@ -81,7 +84,8 @@ def save(what: str, title: str, sections: list[str], notes: list[str]) -> Path:
         f"- Date: {date}",
         f"- Hardware: {hardware()}",
         f"- Versions: Python {platform.python_version()}, {versions}",
-        f"- Command: `python -m benchmarks.{what} {' '.join(sys.argv[1:])}`".replace(" `", "`"),
+        f"- Command: `{' '.join(['python -m', f'benchmarks.{what}', *sys.argv[1:]])}`",
+        f"- Load of the machine, 15 minutes: {load:.1f} of {os.cpu_count()} cores",
         *(f"- {note}" for note in notes),
     ]
     path = RESULTS / f"{what}_{slug}_{date}.md"

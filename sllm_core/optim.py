@@ -73,7 +73,7 @@ class Optimizer:
         head_rows: tuple[int, ...] = (),
     ) -> None:
         named = list(model.named_parameters())
-        self._names = {parameter: name for name, parameter in named}
+        self._names: dict[Tensor, str] = {parameter: name for name, parameter in named}
         self._grad_clip, self._weight_decay = grad_clip, weight_decay
         self._peak = learning_rate
         self._muon = [p for n, p in named if kind == "muon" and is_muon_parameter(n, p)]
@@ -162,10 +162,9 @@ class Optimizer:
         for parameter in self._muon:
             self._momentum[parameter].copy_(state["muon"][self._names[parameter]])
         for name, values in state["adamw"].items():
-            parameter = by_name[name]
-            self._adamw.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter, copy=True)
-                for key, value in values.items()
+            owner = by_name[name]
+            self._adamw.state[owner] = {
+                key: value.to(owner.device, copy=True) for key, value in values.items()
             }
         missing = {self._names[p] for p in self._rest} - set(state["adamw"])
         if state["adamw"] and missing:

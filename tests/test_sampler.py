@@ -123,6 +123,8 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p_and_never_nothing():
         int((sampler.keep_top_p(logits, p) > -math.inf).sum()) for p in (0, 0.4, 0.6, 0.9, 0.99)
     ]
     assert kept == [1, 1, 2, 3, 4]
+    evens = torch.zeros(4)  # two of four reach a half exactly
+    assert int((sampler.keep_top_p(evens, 0.5) > -math.inf).sum()) == 2
 
 
 def test_a_repeated_token_is_penalised_once():
@@ -132,12 +134,13 @@ def test_a_repeated_token_is_penalised_once():
 
 
 def test_drawing_follows_the_filtered_distribution():
-    logits = torch.tensor([2.0, 1.5, 1.0, 1.0, 0.0, -1.0])
-    how = SamplingConfig(temperature=0.7, top_k=4, top_p=0.9, repetition_penalty=1.3)
+    logits = torch.tensor([2.0, 1.5, 1.0, 0.8, 0.0, -1.0])
+    how = SamplingConfig(temperature=0.7, top_k=4, top_p=0.7, repetition_penalty=1.3)
     seen = torch.tensor([0])
     full = sampler.penalize_repeats(logits, seen, 1.3)
-    full = sampler.keep_top_p(sampler.keep_top_k(full, 4), 0.9)
+    full = sampler.keep_top_p(sampler.keep_top_k(full, 4), 0.7)
     expected = (full / 0.7).softmax(-1)
+    assert (expected > 0).tolist() == [True, True, True, False, False, False]
     generator = torch.Generator().manual_seed(1)
     n = 4000
     drawn = torch.tensor([sampler.draw(logits, seen, how, generator) for _ in range(n)])
@@ -237,11 +240,11 @@ def test_writing_leaves_the_global_generator_and_the_mode_alone():
         assert model.training is is_training
         torch.rand(5)
         assert tokens(model, [100], replace(OPEN, max_new_tokens=20), seed=3) == a
-    assert not torch.is_inference_mode_enabled()
 
 
-def test_the_mode_comes_back_after_an_error():
+def test_mode_and_weights_come_back_even_after_an_error():
     model = tiny_model().train()
+    before = [(p.data_ptr(), p.stride(), p.clone()) for p in model.parameters()]
 
     def broken(_token):
         raise KeyError
@@ -249,7 +252,10 @@ def test_the_mode_comes_back_after_an_error():
     with pytest.raises(KeyError):
         generate(model, BYTES, [100], GREEDY, device=CPU, seed=0, on_token=broken)
     assert model.training
-    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
+    for parameter, (address, stride, values) in zip(model.parameters(), before, strict=True):
+        assert (parameter.data_ptr(), parameter.stride()) == (address, stride)
+        assert torch.equal(parameter, values)
 
 
 def test_half_precision_writes_without_changing_weights():

@@ -7,9 +7,10 @@ so that memory stays flat for a file of any size.
 import codecs
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import charset_normalizer
 import xxhash
@@ -19,6 +20,7 @@ from sllm_core.corpus.clean import clean
 SECTION_CHARS = 1 << 20  # a document longer than this is handled in sections
 _READ_BYTES = 1 << 20
 _PROBE_BYTES = 1 << 17  # what the detection of legacy code pages looks at
+_SIGN = 1 << 63  # SQLite's numbers have a sign; a few file systems use all 64 bits
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -26,6 +28,24 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+# The code pages that people's old files are in; others only add wrong guesses between look-alikes.
+_CODE_PAGES = (
+    "cp1252 cp1250 cp1251 koi8_r cp866 iso8859_2 iso8859_5 cp1253 cp1254 cp1255 cp1256 "
+    "shift_jis cp932 euc_jp gb18030 big5 cp949"
+).split()
+_MULTIBYTE = frozenset(["shift_jis", "cp932", "euc_jp", "gb18030", "big5", "cp949"])
+# Letters beyond ASCII of one language each: they tell code pages apart that score alike.
+_ALPHABETS = tuple(
+    frozenset(letters + letters.upper())
+    for letters in (
+        "äöüß", "àâæçèéêëîïôœùûüÿ", "áéíñóúü", "áàâãçéêíóôõúü", "àèéìíîòóùú", "åäöéü", "æøåéèêòóô",
+        "áðéíóúýþæö", "áéëïíóöúü", "äõöüšž", "ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž",
+        "áéíóöőúüű", "čćđšž", "ăâîșțşţ", "çğıİöşüâîû",
+    )
+)  # fmt: skip
+_RIVAL_CHAOS, _RIVAL_COHERENCE = 0.02, 0.1  # closer than this, a guess is no answer
 
 
 class SkipFile(Exception):  # noqa: N818 - an answer, not a failure of ours
@@ -36,8 +56,7 @@ class SkipFile(Exception):  # noqa: N818 - an answer, not a failure of ours
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class FileId:
+class FileId(NamedTuple):
     """What must not change between listing a file and reading it."""
 
     size: int
@@ -47,8 +66,11 @@ class FileId:
 
     @staticmethod
     def of(info: os.stat_result) -> "FileId":
-        """From a stat result."""
-        return FileId(info.st_size, info.st_mtime_ns, info.st_dev, info.st_ino)
+        """From a stat result; device and inode as 64 bits with a sign, as the index stores them."""
+        dev, inode = info.st_dev, info.st_ino
+        if dev >= _SIGN or inode >= _SIGN:
+            dev, inode = ((n + _SIGN) % (2 * _SIGN) - _SIGN for n in (dev, inode))
+        return FileId(info.st_size, info.st_mtime_ns, dev, inode)
 
 
 @dataclass(frozen=True)
@@ -110,44 +132,78 @@ def read_blocks(path: Path, expected: FileId | None) -> Iterator[bytes]:
         os.close(descriptor)
 
 
-def detect_encoding(head: bytes, is_whole: bool) -> str:
-    """Name of the encoding of a file that starts with ``head`` and is not valid UTF-8.
+def detect_encoding(probe: bytes) -> str:
+    """Name of the encoding of text that is not valid UTF-8.
+
+    Where code pages score alike, the letters must be those of a language in exactly one of them.
 
     Raises:
-        SkipFile: binary (it holds NUL bytes), or no encoding fits.
+        SkipFile: binary (it holds NUL bytes), damaged UTF-8, no encoding fits, or several do.
     """
-    if b"\0" in head:
+    if b"\0" in probe:
         raise SkipFile("binary", "it holds NUL bytes")
-    guess = charset_normalizer.from_bytes(
-        head if is_whole else head[: head.rfind(b"\n") + 1] or head, cp_exclusion=["utf_7"]
-    ).best()
-    if guess is None or guess.encoding in {"utf_8", "ascii"}:
+    guesses = charset_normalizer.from_bytes(probe, cp_isolation=_CODE_PAGES)
+    best = guesses.best()
+    if best is None:
         raise SkipFile("encoding", "no text encoding fits")
-    return guess.encoding
+    as_utf8 = probe.decode("utf-8", errors="replace")
+    wrong = as_utf8.count("\ufffd")
+    right = sum(letter > "\x7f" for letter in as_utf8) - wrong
+    # Two-byte code pages form valid UTF-8 by accident, single-byte ones hardly ever.
+    most = 0.1 * right if best.encoding in _MULTIBYTE else 4 * right
+    if right and wrong <= max(1, most):
+        raise SkipFile("encoding", "damaged UTF-8")
+    readings = {
+        probe.decode(guess.encoding): guess.encoding
+        for guess in guesses
+        if guess.chaos <= best.chaos + _RIVAL_CHAOS
+        and guess.coherence >= best.coherence - _RIVAL_COHERENCE
+    }
+    if len(readings) > 1:
+        readings = {text: name for text, name in readings.items() if _fits_a_language(text)}
+        if len(readings) != 1:
+            raise SkipFile("encoding", "several text encodings fit")
+    return next(iter(readings.values()))
 
 
-def find_encoding(path: Path, expected: FileId) -> str:
+def _fits_a_language(text: str) -> bool:
+    """Whether one language has all its accented letters; other scripts count as fitting."""
+    letters = {letter for letter in text if letter > "\x7f" and letter.isalpha()}
+    is_latin = any(letter < "\u0250" for letter in letters)
+    return not is_latin or any(letters <= alphabet for alphabet in _ALPHABETS)
+
+
+def find_encoding(path: Path, expected: FileId, check: Callable[[], None] = lambda: None) -> str:
     """The encoding of a file: byte-order mark, strict UTF-8, then detection (DATA 4).
 
     Raises:
         SkipFile: it is binary, in no known encoding, or cannot be read.
     """
-    head = b""
     decoder = codecs.getincrementaldecoder("utf-8")()
+    is_first = True
     try:
-        for number, block in enumerate(read_blocks(path, expected)):
-            if not number:
-                head = block[:_PROBE_BYTES]
+        for block in read_blocks(path, expected):
+            check()
+            if is_first:
                 for mark, name in _BOMS:
                     if block.startswith(mark):
                         return name
+            is_first = False
             if b"\0" in block:
                 raise SkipFile("binary", "it holds NUL bytes")
             decoder.decode(block)
         decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return detect_encoding(head, len(head) == expected.size)
+    except UnicodeDecodeError as problem:
+        return detect_encoding(_lines_around(problem.object, problem.start))
     return "utf-8"
+
+
+def _lines_around(block: bytes, at: int) -> bytes:
+    """Whole lines around a place, where there are any: a cut character would spoil the detection."""
+    first, last = max(0, at - _PROBE_BYTES // 2), min(len(block), at + _PROBE_BYTES // 2)
+    begin = block.find(b"\n", first, at) + 1 if first else 0
+    end = block.rfind(b"\n", at, last) + 1 if last < len(block) else 0
+    return block[begin or first : end or last]
 
 
 def read_text(path: Path, expected: FileId, encoding: str) -> Iterator[str]:
@@ -159,28 +215,36 @@ def read_text(path: Path, expected: FileId, encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()  # strict: nothing becomes mojibake
     try:
         held = ""  # a carriage return may have its line feed in the next block
+        is_start = True
         for block in read_blocks(path, expected):
             text = held + decoder.decode(block)
             held = "\r" if text.endswith("\r") else ""
-            yield clean(text.removesuffix("\r"))
-        yield clean(held + decoder.decode(b"", final=True))
+            yield clean(text.removesuffix("\r"), is_start=is_start)
+            is_start = is_start and not text
+        yield clean(held + decoder.decode(b"", final=True), is_start=is_start)
     except (UnicodeDecodeError, UnicodeError) as problem:
         raise SkipFile("encoding", f"not {encoding}: {problem}") from problem
 
 
-def examine(path: Path, expected: FileId) -> TextFacts:
+def examine(path: Path, expected: FileId, check: Callable[[], None] = lambda: None) -> TextFacts:
     """Read a file whole, without keeping it: its hashes, encoding and counts.
+
+    ``check`` is called for every block; what it raises ends the work.
 
     Raises:
         SkipFile: it holds no text that can be used.
     """
     raw = xxhash.xxh3_128()
     for block in read_blocks(path, expected):
+        check()
         raw.update(block)
-    encoding = find_encoding(path, expected)
+    encoding = find_encoding(path, expected, check)
     text_hash, chars, n_bytes, lines = xxhash.xxh3_128(), 0, 0, 0
     last = ""
     for text in read_text(path, expected, encoding):
+        check()
+        if "\0" in text:
+            raise SkipFile("binary", "it holds NUL characters")
         data = text.encode("utf-8")
         text_hash.update(data)
         chars, n_bytes, lines = chars + len(text), n_bytes + len(data), lines + text.count("\n")
@@ -198,21 +262,23 @@ def examine(path: Path, expected: FileId) -> TextFacts:
     )
 
 
-def examine_small(path: Path, expected: FileId) -> TextFacts:
+def examine_small(
+    path: Path, expected: FileId, check: Callable[[], None] = lambda: None
+) -> TextFacts:
     """`examine` for a file that fits one block: read once, the usual case of plain UTF-8.
 
     Raises:
         SkipFile: see `examine`.
     """
     if expected.size > _READ_BYTES:
-        return examine(path, expected)
+        return examine(path, expected, check)
     data = b"".join(read_blocks(path, expected))
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        return examine(path, expected)
+        return examine(path, expected, check)
     if "\0" in text:
-        return examine(path, expected)
+        return examine(path, expected, check)
     raw_hash = xxhash.xxh3_128_digest(data)
     cleaned = clean(text)
     if not cleaned:

@@ -1,15 +1,19 @@
 """`project.db`: one row for every listed file, and the cache of tokens; SQLite, nothing else."""
 
+import contextlib
+import logging
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sllm_core import faults
 from sllm_core.errors import ProjectError, disk_error
+
+log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -26,7 +30,7 @@ CREATE TABLE files (
     chars INTEGER, text_bytes INTEGER, lines INTEGER,
     split TEXT,                     -- train | val | both (sections), NULL until prepared
     tokens INTEGER,                 -- NULL until prepared
-    scan_id INTEGER NOT NULL,
+    scan_id INTEGER NOT NULL,       -- of the scan that last wrote the row
     UNIQUE (source_id, path)
 );
 CREATE INDEX files_by_state ON files (state, reason);
@@ -84,6 +88,19 @@ _COLUMNS = [
 _SELECT = f"SELECT {', '.join(_COLUMNS)}, id FROM files"
 
 
+class Known(NamedTuple):
+    """What a scan compares a listed file with."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    dev: int
+    inode: int
+    state: str
+    reason: str
+    clean_key: str | None
+
+
 @dataclass(frozen=True)
 class Span:
     """Where the cached tokens of a text lie."""
@@ -106,19 +123,27 @@ class Index:
         is_new = not path.exists()
         try:
             self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None)
-            self._db.execute("PRAGMA busy_timeout = 5000")
-            if not is_new:
-                self._check()
-            mode = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            if mode != "wal":  # some network drives have no shared memory
-                self._db.execute("PRAGMA journal_mode = TRUNCATE")
-            self._db.execute("PRAGMA synchronous = FULL")
-            if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                self._db.executescript(
-                    f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
-                )
         except sqlite3.DatabaseError as problem:
             raise _damaged(path, str(problem)) from problem
+        try:
+            self._open(is_new)
+        except sqlite3.DatabaseError as problem:
+            self.close()
+            raise _damaged(path, str(problem)) from problem
+        except ProjectError:
+            self.close()
+            raise
+
+    def _open(self, is_new: bool) -> None:
+        self._db.execute("PRAGMA busy_timeout = 5000")
+        if not is_new:
+            self._check()
+        mode = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":  # some network drives have no shared memory
+            self._db.execute("PRAGMA journal_mode = TRUNCATE")
+        self._db.execute("PRAGMA synchronous = FULL")
+        if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
 
     def _check(self) -> None:
         verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -128,8 +153,15 @@ class Index:
         if version > SCHEMA_VERSION:
             raise _damaged(self.path, f"it was written by a newer version (schema {version})")
         copy = self.path.with_suffix(".db.copy")
-        if not copy.exists() or copy.stat().st_mtime < time.time() - 86_400:
-            shutil.copyfile(self.path, copy)  # one good copy a day of use
+        try:  # one good copy a day of use; SQLite makes it, for part may still be in its journal
+            if not copy.exists() or copy.stat().st_mtime < time.time() - 86_400:
+                fresh = copy.with_suffix(".new")
+                fresh.unlink(missing_ok=True)
+                with contextlib.closing(sqlite3.connect(fresh)) as target:
+                    self._db.backup(target)
+                fresh.replace(copy)
+        except (OSError, sqlite3.OperationalError) as problem:
+            log.warning("no copy of %s was made: %s", self.path.name, problem)
 
     def close(self) -> None:
         """Give the file back."""
@@ -154,7 +186,7 @@ class Index:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-        except sqlite3.OperationalError as problem:
+        except sqlite3.DatabaseError as problem:
             if "full" in str(problem):
                 full = OSError(28, "No space left on device")
                 raise disk_error(full, self.path.name) from problem
@@ -181,13 +213,9 @@ class Index:
             [(*(getattr(row, name) for name in _COLUMNS), scan_id) for row in rows],
         )
 
-    def touch(self, ids: Iterable[int], scan_id: int) -> None:
-        """Mark unchanged rows as seen."""
-        self._write("UPDATE files SET scan_id = ? WHERE id = ?", [(scan_id, i) for i in ids])
-
-    def remove_unseen(self, scan_id: int) -> None:
+    def remove(self, ids: Iterable[int]) -> None:
         """Drop rows of files that are no longer there."""
-        self._write("DELETE FROM files WHERE scan_id != ?", [(scan_id,)])
+        self._write("DELETE FROM files WHERE id = ?", [(i,) for i in ids])
 
     def fail_file(self, file_id: int, reason: str) -> None:
         """A used file turned out unusable when it was read again."""
@@ -201,10 +229,14 @@ class Index:
         """Store (split, tokens, file id) after encoding."""
         self._write("UPDATE files SET split = ?, tokens = ? WHERE id = ?", rows)
 
-    def known_files(self, source_id: int) -> dict[bytes, FileRow]:
-        """All rows of a source by path."""
-        found = self._db.execute(f"{_SELECT} WHERE source_id = ?", (source_id,))
-        return {row[1]: FileRow(*row) for row in found}
+    def known_files(self) -> dict[int, dict[bytes, Known]]:
+        """All rows: source -> path -> what a scan compares with."""
+        found: dict[int, dict[bytes, Known]] = {}
+        for source_id, path, *values in self._db.execute(
+            f"SELECT source_id, path, {', '.join(Known._fields)} FROM files"
+        ):
+            found.setdefault(source_id, {})[path] = Known(*values)
+        return found
 
     def used_files(self) -> Iterator[FileRow]:
         """Used rows in their fixed order: source, then path bytes."""
