@@ -44,7 +44,7 @@ print(json.dumps([told, manifest.train_tokens + manifest.val_tokens,
 
 def measure_memory(place: Path, root: Path, vocab_size: int) -> str:
     """Peak memory of the processes of one `prepare` over a large tree."""
-    config = with_values(ProjectConfig(), {"target_vocab_size": str(vocab_size)})
+    config = with_values(ProjectConfig(), {"target_vocab_size": vocab_size})
     projects.create(place, [str(root)], config)
     done = subprocess.run(
         [sys.executable, "-c", CHILD, place], capture_output=True, text=True, check=True
