@@ -140,7 +140,7 @@ def main() -> None:
         speed = measure_speed(place, int(options.megabytes * 1e6), options.rounds)
     notes = [
         f"Versions: tokenizers {tokenizers.__version__}, tiktoken {tiktoken.__version__}",
-        f"Files: {options.root}, warm file cache; the three results are equal byte for byte",
+        f"Files: {options.root.name}, warm file cache; the three results are equal byte for byte",
         "Ours also cleans, hashes, keeps the cache for the next time and writes the manifest",
         "CPU seconds decide, threads included: the machine was shared",
     ]

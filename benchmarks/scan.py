@@ -14,6 +14,8 @@ from sllm_core import project as projects
 from sllm_core.config import DataConfig, ProjectConfig
 from sllm_core.corpus import sources
 from sllm_core.corpus.extract import FileId, examine_small
+from sllm_core.corpus.index import Index
+from sllm_core.corpus.sources import file_path
 from sllm_core.jobs import pipeline
 
 CHUNK = 64
@@ -101,12 +103,9 @@ def main() -> None:
         project = projects.create(place, [str(root)], ProjectConfig(data=DataConfig()))
         job = pipeline.Job(emit=lambda _: None)
         first = pipeline.scan(project, project.load_config(), job)
-        keep = sources.walk(root, place, recursive=True)
-        paths = [
-            os.fsdecode(os.fsencode(root) + b"/" + path)
-            for path, file_id, _ in keep
-            if 0 < file_id.size < 1 << 20 and path.endswith(b".py")
-        ]
+        with Index(project.db_path) as index:
+            rows = [row for row in index.used_files() if row.size < 1 << 20]
+        paths = [str(file_path(root, row.path)) for row in rows if not row.is_converted]
         assert read_and_hash(paths) == read_threads(paths)
         reading = report.interleave(
             {
@@ -133,7 +132,7 @@ def main() -> None:
         f"## Rescan, {walked:,} files\n\n{report.table(rescan, walked, next(iter(rescan)))}\n",
     ]
     notes = [
-        f"Tree: {root}, warm file cache; CPU seconds decide, the machine was shared",
+        f"Tree: {root.name}, warm file cache; CPU seconds decide, the machine was shared",
         "A rescan opens project.db (quick_check), loads its rows, compares each file, writes nothing",
         "Equal counts of files and bytes were asserted before timing",
     ]

@@ -18,7 +18,14 @@ from torch import Tensor
 from sllm_core import config as settings
 from sllm_core import fields
 from sllm_core.errors import CheckpointError, ConfigError
-from sllm_core.project import Project, atomic_write, remove_temp_files, sync_folder, write_text
+from sllm_core.project import (
+    Project,
+    atomic_write,
+    file_sha256,
+    remove_temp_files,
+    sync_folder,
+    write_text,
+)
 
 FORMAT_VERSION = 1
 INDEX_VERSION = 1
@@ -49,7 +56,7 @@ class Checkpoints:
     def __init__(self, project: Project) -> None:
         self.folder = project.checkpoints_dir
         self._project = project
-        self._known_good: set[str] = set()
+        self._known_good: set[tuple[str, str]] = set()  # (file, sha256)
 
     # -- index -------------------------------------------------------------------------------
 
@@ -110,8 +117,7 @@ class Checkpoints:
         if row.previous is None:
             return row
         with contextlib.suppress(OSError):
-            found = hashlib.file_digest((self.folder / row.file).open("rb"), "sha256").hexdigest()
-            if found == row.previous["sha256"]:
+            if file_sha256(self.folder / row.file) == row.previous["sha256"]:
                 old = {**row.previous, "roles": tuple(row.previous["roles"]), "previous": None}
                 return Row(**old)
         return replace(row, previous=None)
@@ -138,7 +144,7 @@ class Checkpoints:
         if is_best:
             rows = self._keep_best_of_other_run(rows, row.run)
         path = self.folder / (name if is_best else self._free_name(name, rows))
-        old = next((r for r in rows if r.file == path.name), None)
+        old = next((self._settle_previous(r) for r in rows if r.file == path.name), None)
         others = [r for r in rows if r.file != path.name]
         made: Row | None = None
 
@@ -155,7 +161,7 @@ class Checkpoints:
             torch.save(content, cast(IO[bytes], file))
         assert made is not None
         self._commit([*others, made])
-        self._known_good.add(made.sha256)
+        self._known_good.add((made.file, made.sha256))
         return made
 
     def _last_size(self) -> int:
@@ -234,17 +240,16 @@ class Checkpoints:
 
     def is_good(self, row: Row) -> bool:
         """Whether the file of a row is what was written; read once in this process."""
-        if row.sha256 in self._known_good:
-            return (self.folder / row.file).exists()
-        try:
-            self.verify(row)
-        except CheckpointError:
-            return False
-        self._known_good.add(row.sha256)
-        return True
+        path, mark = self.folder / row.file, (row.file, row.sha256)
+        if mark in self._known_good:
+            return path.exists()
+        with contextlib.suppress(OSError):
+            if file_sha256(path) in _hashes(row):
+                self._known_good.add(mark)
+        return mark in self._known_good
 
     def verify(self, row: Row) -> None:
-        """Compare size and SHA-256 with the row.
+        """Compare the file's SHA-256 with the row.
 
         Raises:
             CheckpointError: missing or damaged, with the newest good one named.
@@ -252,10 +257,8 @@ class Checkpoints:
         path = self.folder / row.file
         if not path.is_file():
             raise CheckpointError("MISSING", f"checkpoints/{row.file} is listed but not there.")
-        with path.open("rb") as file:
-            wanted = {row.sha256, (row.previous or {}).get("sha256")}
-            if hashlib.file_digest(file, "sha256").hexdigest() not in wanted:
-                raise self._damaged(row)
+        if file_sha256(path) not in _hashes(row):
+            raise self._damaged(row)
 
     def _damaged(self, row: Row) -> CheckpointError:
         others = [r for r in self.newest_rows(row.run) if r.file != row.file]
@@ -303,8 +306,7 @@ class Checkpoints:
         if not path.is_file():
             raise CheckpointError("MISSING", f"checkpoints/{row.file} is listed but not there.")
         with path.open("rb") as file:  # one handle: what was hashed is what is parsed
-            wanted = {row.sha256, (row.previous or {}).get("sha256")}
-            if hashlib.file_digest(file, "sha256").hexdigest() not in wanted:
+            if hashlib.file_digest(file, "sha256").hexdigest() not in _hashes(row):
                 raise self._damaged(row)
             file.seek(0)
             content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
@@ -329,6 +331,7 @@ def model_config(content: dict[str, Any]) -> settings.ModelConfig:
         )
         if config.vocab_size is None:
             raise ConfigError("FIELD", "The vocabulary size is missing.")
+        config.resolve()  # what follows from the fields must be possible too
     except (ConfigError, KeyError, TypeError) as problem:
         what = problem.what if isinstance(problem, ConfigError) else f"{problem} is missing"
         raise CheckpointError("CONFIG", f"The model's settings cannot be used: {what}") from problem
@@ -347,6 +350,11 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
 def _index_hash(rows: list[Row]) -> str:
     body = json.dumps([dataclasses.asdict(row) for row in rows], sort_keys=True)
     return hashlib.sha256(body.encode()).hexdigest()
+
+
+def _hashes(row: Row) -> set[str]:
+    """What the file may be: the new bytes or, while it is being replaced, the old ones."""
+    return {row.sha256, *([row.previous["sha256"]] if row.previous else [])}
 
 
 def _is_plain_name(name: str) -> bool:

@@ -21,9 +21,9 @@ from sllm_core import fmt, messages, presets, project
 from sllm_core.config import ProjectConfig
 from sllm_core.errors import CheckpointError, LockError, UsageError
 from sllm_core.jobs import runs
-from sllm_core.jobs.channel import PipeChannel, describe
+from sllm_core.jobs.channel import PipeChannel, describe, write_control
 from sllm_core.jobs.worker import guarded, run_job
-from sllm_core.messages import Failed, Message, Plan, Progress, Step
+from sllm_core.messages import Desired, Failed, Message, Plan, Progress, Step
 from sllm_core.project import Project, open_project
 
 REFRESH_S = 0.2
@@ -156,7 +156,7 @@ def build_parser() -> Parser:
     limits = train.add_mutually_exclusive_group()
     limits.add_argument("--max-steps", type=int, metavar="N")
     limits.add_argument("--epochs", type=float, metavar="N")
-    limits.add_argument("--tokens", type=float, metavar="N")
+    limits.add_argument("--tokens", type=_whole, metavar="N", help="such as 2e6")
     limits.add_argument("--time", metavar="45m", help="training time")
     origin = train.add_mutually_exclusive_group()
     origin.add_argument("--resume", metavar="auto|FILE", help="go on with a run")
@@ -180,6 +180,17 @@ def build_parser() -> Parser:
     verify.add_argument("path", metavar="FILE|PROJECT")
     add("doctor", "say what is missing or slow on this computer", has_project=False)
     return parser
+
+
+def _whole(text: str) -> int:
+    """A count that may be written as 2e6; argparse says it is invalid when it is not finite."""
+    try:
+        return int(float(text))
+    except OverflowError:
+        raise ValueError(text) from None
+
+
+_whole.__name__ = "number"
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -213,11 +224,12 @@ def _run_job(
 ) -> int:
     """Hold the project, do a job of ``kind`` here, print how it ended."""
     with opened.lock(f"the command {kind}"):
+        known = set(runs.run_ids(opened))
         run = make()
         try:
             last, code = run_job(run, console.emit, resume=resume)
         except LockError:
-            if not (run.folder / "events.jsonl").exists():
+            if run.id not in known:
                 shutil.rmtree(run.folder)
             raise
     console.clear()
@@ -266,7 +278,7 @@ def _limits(arguments: argparse.Namespace) -> dict[str, Any]:
     given: dict[str, Any] = {
         "max_steps": arguments.max_steps,
         "epochs": arguments.epochs,
-        "max_tokens": int(arguments.tokens) if arguments.tokens else None,
+        "max_tokens": arguments.tokens,
         "max_time_s": None,
     }
     if arguments.time:
@@ -322,6 +334,9 @@ def _resume(
             run = runs.open_run(opened, row.run)
         else:
             run = runs.last_run(opened)
+        if runs.is_alive(run):
+            raise LockError("HELD", run.lock().holder(), todo="Wait for it, or stop it first.")
+        write_control(run.folder, Desired())  # a Stop of yesterday is no wish of today
         return pipeline.change_limits(run, values) if values else run
 
     return _run_job(opened, console, "train", make, resume=name)
@@ -487,6 +502,7 @@ def main(argv: list[str] | None = None) -> int:
         console.clear()
         if isinstance(result, int):
             return result
+        console.emit(result)
         sys.stderr.write(f"{describe(result)}\n")
         return 1
     except UsageError as problem:

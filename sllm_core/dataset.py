@@ -21,7 +21,9 @@ FORMAT_VERSION = 1
 SIDES = ("train", "val")
 _ROUNDS = 4
 _PREFETCH = 3
+_BLOCK = 1024  # windows whose order is worked out at once
 _U64 = np.uint64
+_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def load_manifest(project: Project) -> Manifest | None:
         marks = {name: FileMark(**mark) for name, mark in body.pop("files").items()}
         known = {item.name for item in fields(Manifest)}
         return Manifest(**{k: v for k, v in body.items() if k in known}, files=marks)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -109,19 +111,21 @@ def open_tokens(project: Project, manifest: Manifest, side: str) -> npt.NDArray[
 
 def mix(values: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:
     """A keyed 64-bit hash of each value (the finalizer of SplitMix64, Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        x = values + _U64(key & 0xFFFF_FFFF_FFFF_FFFF)
-        x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
-        return x ^ (x >> _U64(31))
+    x = values + _U64(key)
+    x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
+    return x ^ (x >> _U64(31))
 
 
 def derive_seed(*parts: int) -> int:
     """One 63-bit seed from several numbers, the same in every process and version."""
-    state = np.zeros(1, dtype=_U64)
-    for part in parts:
-        state = mix(state ^ np.array([part & 0xFFFF_FFFF_FFFF_FFFF], _U64), 0x9E3779B97F4A7C15)
-    return int(state[0] >> _U64(1))
+    state = 0
+    for part in parts:  # as `mix`, on one number: Python is faster there than numpy
+        state = ((state ^ (part & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        state ^= state >> 31
+    return state >> 1
 
 
 def permute(indices: npt.NDArray[np.uint64], n: int, seed: int) -> npt.NDArray[np.uint64]:
@@ -167,6 +171,9 @@ class Windows:
                 todo=f"Add text, or use a window (seq_len) of at most {max(2, len(tokens) - 1)}.",
             )
         self.tokens, self.seq_len, self.stride, self.seed = tokens, seq_len, stride, seed
+        # One row for every start, without a copy; a plain array is quicker to index than a map.
+        self._rows = np.lib.stride_tricks.sliding_window_view(np.asarray(tokens), seq_len + 1)
+        self._kept: tuple[int, int, npt.NDArray[np.int64]] | None = None
         last = len(tokens) - seq_len - 1  # start of the last window that fits
         self.max_offset = min(stride - 1, last) if last >= stride else 0
         self.n_windows = (last - self.max_offset) // stride + 1
@@ -181,21 +188,26 @@ class Windows:
         done = 0
         while done < count:
             epoch, index = divmod(data_pos + done, self.n_windows)
-            n = min(count - done, self.n_windows - index)
-            order = permute(
-                np.arange(index, index + n, dtype=_U64),
-                self.n_windows,
-                derive_seed(self.seed, epoch),
-            )
-            offset = derive_seed(self.seed, epoch, 1) % (self.max_offset + 1)
-            out[done : done + n] = order.astype(np.int64) * self.stride + offset
-            done += n
+            within = index % _BLOCK
+            part = self._block(epoch, index - within)[within : within + count - done]
+            out[done : done + len(part)] = part
+            done += len(part)
         return out
+
+    def _block(self, epoch: int, first: int) -> npt.NDArray[np.int64]:
+        """Starts of a block of windows of an epoch; the last block asked for is kept."""
+        kept = self._kept  # read once: a thread that prefetches may replace it
+        if kept is None or kept[:2] != (epoch, first):
+            indices = np.arange(first, min(first + _BLOCK, self.n_windows), dtype=_U64)
+            order = permute(indices, self.n_windows, derive_seed(self.seed, epoch))
+            offset = derive_seed(self.seed, epoch, 1) % (self.max_offset + 1)
+            kept = (epoch, first, order.astype(np.int64) * self.stride + offset)
+            self._kept = kept
+        return kept[2]
 
     def batch(self, data_pos: int, count: int) -> npt.NDArray[Any]:
         """Tokens (count, seq_len + 1) of the windows from a position on."""
-        starts = self.starts(data_pos, count)
-        return self.tokens[starts[:, None] + np.arange(self.seq_len + 1)]
+        return self._rows[self.starts(data_pos, count)]
 
     def prefetch(self, data_pos: int, count: int) -> "Prefetch":
         """Endless consecutive batches, gathered ahead of time by a thread."""

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -85,6 +86,7 @@ def divide(rows: list[FileRow], val_split: float | None) -> Division:
 
 def _force_both_sides(division: Division, hashes: set[bytes]) -> None:
     if len(hashes) < 2:
+        division.forced.update(dict.fromkeys(hashes, "train"))
         return
     sides = {division.side(text_hash) for text_hash in hashes}
     ordered = sorted(hashes, key=lambda text_hash: (_rank(text_hash), text_hash))
@@ -95,13 +97,15 @@ def _force_both_sides(division: Division, hashes: set[bytes]) -> None:
 
 
 def dataset_id(rows: list[FileRow], division: Division, tokenizer: Tokenizer) -> str:
-    """Identity of a dataset: its texts, how they are divided, cleaned and encoded."""
+    """Identity of a dataset: its texts in their order, how they are divided, cleaned, encoded."""
     digest = hashlib.sha256()
     sections = division.section_chars if division.by_sections else 0
     for part in (tokenizer.sha256, clean_key(), division.share, sections):
         digest.update(f"{part!r}\0".encode())
-    for text_hash in sorted(row.text_hash or b"" for row in rows):
-        digest.update(text_hash)
+    for row in rows:
+        digest.update(row.text_hash or b"")
+        if not division.by_sections:
+            digest.update(division.side(row.text_hash or b"").encode())
     return digest.hexdigest()
 
 
@@ -208,6 +212,7 @@ class Builder:
         self._dtype = np.dtype("<u2" if tokenizer.vocab_size <= 65_536 else "<u4")
         self._eos = np.array([tokenizer.eos_id], dtype=self._dtype)
         self._building = project.data_dir / ".building"
+        self._segment_name, self._segment_length = "", 0
         self._segments: dict[str, npt.NDArray[Any]] = {}
         self._cache_rows: list[tuple[bytes, str, str, int, int, bytes]] = []
         self.encoded_docs = self.cached_docs = 0
@@ -232,7 +237,6 @@ class Builder:
             self._index.forget_cache(keep=self._tokenizer.sha256)
             self._drop_dead_segments(cache_dir)
             self._segment_name = f"{max(_numbers(cache_dir), default=0) + 1:06d}.tokens"
-            self._segment_length = 0
             self._sides = {
                 side: (
                     TokenFile(self._building / f"{side}.npy", self._dtype),
@@ -254,8 +258,9 @@ class Builder:
             for tokens, docs in getattr(self, "_sides", {}).values():
                 tokens.close()
                 docs.close()
+            shutil.rmtree(self._building, ignore_errors=True)  # a full disk gets its room back
             with contextlib.suppress(OSError):
-                if not self._segment_length:
+                if self._segment_name and not self._segment_length:
                     (cache_dir / self._segment_name).unlink(missing_ok=True)
 
     def _drop_dead_segments(self, cache_dir: Path) -> None:
@@ -335,6 +340,8 @@ class Builder:
                 data = text.encode("utf-8")
                 whole.update(data)
                 text_hash = xxhash.xxh3_128_digest(data)
+                if by_sections and not self._division.forced:
+                    self._division.forced[text_hash] = "train"  # never all of it for checking
                 side = self._division.side(text_hash if by_sections else row.text_hash)
                 if held is not None:
                     yield replace(held, is_last=held.side != side)
@@ -481,11 +488,11 @@ class Builder:
             val_text_bytes=self._text_bytes["val"],
             files=marks,
         )
-        for name in marks:
+        body = json.dumps(asdict(manifest), indent=2) + "\n"
+        write_text(self._building / "manifest.json", body, point="encode.write")
+        for name in (*marks, "manifest.json"):  # renames need no room: the disk may be full now
             (self._building / name).replace(self._project.data_dir / name)
         sync_folder(self._project.data_dir)
-        body = json.dumps(asdict(manifest), indent=2) + "\n"
-        write_text(self._project.data_dir / "manifest.json", body, point="encode.write")
         self._index.set_tokens(
             ("both" if len(sides) > 1 else next(iter(sides)), sum(sides.values()), file_id)
             for file_id, sides in self._tokens.items()

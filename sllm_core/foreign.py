@@ -21,10 +21,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sllm_core import checkpoint, estimate, tokenizer
+from sllm_core.config import ModelConfig
 from sllm_core.errors import CheckpointError, SllmError, TokenizerError
+from sllm_core.model import GPT
 from sllm_core.tokenizer import Tokenizer
 
 MAX_BYTES = 200 << 30
+READ_S = 20.0  # the child's time, and a second more for 100 MB
 _DTYPES = {torch.float32, torch.float16, torch.bfloat16, torch.float64}
 _SAFE = "Nothing of it was used, nothing was changed."
 
@@ -45,10 +48,11 @@ def check_outside(path: Path) -> int:
         raise CheckpointError("MISSING", f"There is no file {path}.") from None
     except OSError as problem:
         raise _refuse("FORMAT", f"{path.name} cannot be read: {problem.strerror}.") from problem
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(descriptor)
+        raise _refuse("FORMAT", f"{path.name} is not a regular file.")
     with os.fdopen(descriptor, "rb") as file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode):
-            raise _refuse("FORMAT", f"{path.name} is not a regular file.")
         if info.st_size > MAX_BYTES:
             raise _refuse("FORMAT", f"{path.name} is larger than {MAX_BYTES >> 30} GiB.")
         if file.read(4) != b"PK\x03\x04":
@@ -94,20 +98,22 @@ def open_checkpoint(path: Path) -> dict[str, Any]:
     size = check_outside(path)
     with tempfile.TemporaryDirectory(prefix="sllm-") as folder:
         out = Path(folder)
-        limit_s = 60 + 2 * size / 1e8
-        facts = _run_child(path, out, limit_s)
+        facts = _run_child("checkpoint", path, out, READ_S + size / 1e8)
+        if "reason" in facts:
+            raise _refuse(str(facts["reason"]), str(facts["what"]))
         state = load_file(out / "weights.safetensors")
     return {**facts, "model_state_dict": state}
 
 
-def _run_child(path: Path, out: Path, limit_s: float) -> dict[str, Any]:
+def _run_child(kind: str, path: Path, out: Path, limit_s: float) -> dict[str, Any]:
+    """What the child found out about a file; its death is an answer too."""
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
     }
-    command = [sys.executable, "-m", "sllm_core.foreign", str(path.absolute()), str(out)]
+    command = [sys.executable, "-m", "sllm_core.foreign", kind, str(path.absolute()), str(out)]
     try:
         done = subprocess.run(
             command,
@@ -120,14 +126,12 @@ def _run_child(path: Path, out: Path, limit_s: float) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         words = f"{path.name} took longer than {limit_s:.0f} s to read."
-        raise _refuse("FORMAT", words) from None
+        return {"reason": "FORMAT", "what": words}
     try:
         facts: dict[str, Any] = json.loads((out / "facts.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         words = f"{path.name} could not be read (its reader ended with {done.returncode})."
-        raise _refuse("FORMAT", words) from None
-    if "reason" in facts:
-        raise _refuse(str(facts["reason"]), str(facts["what"]))
+        return {"reason": "FORMAT", "what": words}
     return facts
 
 
@@ -179,7 +183,22 @@ def read_in_child(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "tokenizer_config": {"sha256": str(known.get("sha256"))} if isinstance(known, dict) else {},
         "step": content["step"] if isinstance(content.get("step"), int) else 0,
     }
+    _check_shapes(path.name, config, state)
     return facts, {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def _check_shapes(name: str, config: ModelConfig, state: dict[str, Tensor]) -> None:
+    """Names and shapes are those of our model; the one compared with holds no memory."""
+    with torch.device("meta"):
+        wanted = {key: tuple(value.shape) for key, value in GPT(config).state_dict().items()}
+    for key in sorted(wanted.keys() | state.keys()):
+        shape = tuple(state[key].shape) if key in state else None
+        if wanted.get(key) != shape:
+            raise _refuse(
+                "MISMATCH",
+                f"{name}: {key[:60]} has the shape {shape}; its settings describe "
+                f"{wanted.get(key)}.",
+            )
 
 
 def _check_tensors(name: str, state: Any) -> None:
@@ -212,23 +231,46 @@ def open_tokenizer(path: Path) -> Tokenizer:
     except OSError as problem:
         raise TokenizerError("MISSING", f"{path} cannot be read: {problem.strerror}.") from problem
     if not stat.S_ISREG(info.st_mode):
-        raise TokenizerError("SCHEMA", f"{path.name} is not a regular file.")
-    made = tokenizer.load(path)
-    for text in tokenizer.HOSTILE_TEXTS:
-        if made.decode(made.encode(text)) != text:
-            raise TokenizerError(
-                "SCHEMA", f"{path.name} does not give back the text it was given.", safe=_SAFE
-            )
-    return made
+        raise TokenizerError("SCHEMA", f"{path.name} is not a regular file.", safe=_SAFE)
+    with tempfile.TemporaryDirectory(prefix="sllm-") as folder:
+        facts = _run_child("tokenizer", path, Path(folder), READ_S)
+    if "reason" in facts:
+        reason = "LIMIT" if facts["reason"] == "LIMIT" else "SCHEMA"
+        raise TokenizerError(reason, str(facts["what"]), safe=_SAFE)
+    return tokenizer.load(path)
+
+
+def try_tokenizer(path: Path) -> None:
+    """In the child: load, and encode and decode texts that are hard to get right.
+
+    Raises:
+        TokenizerError: it cannot be used; where the library panicked, that.
+    """
+    try:
+        made = tokenizer.load(path)
+        is_exact = all(made.decode(made.encode(text)) == text for text in tokenizer.HOSTILE_TEXTS)
+    except SllmError:
+        raise
+    except BaseException as problem:  # a Rust panic is no Exception
+        if isinstance(problem, KeyboardInterrupt | SystemExit):
+            raise
+        words = f"{path.name} is not put together as a tokenizer ({type(problem).__name__})."
+        raise TokenizerError("SCHEMA", words) from problem
+    if not is_exact:
+        raise TokenizerError("SCHEMA", f"{path.name} does not give back the text it was given.")
 
 
 def main(arguments: list[str]) -> None:
-    """The child: read ``path``, leave `facts.json` and `weights.safetensors` in ``out``."""
-    path, out = Path(arguments[0]), Path(arguments[1])
+    """The child: try ``path``, leave `facts.json` and, of a checkpoint, its weights in ``out``."""
+    kind, path, out = arguments[0], Path(arguments[1]), Path(arguments[2])
     limit_self(path.stat().st_size)
+    facts: dict[str, Any] = {}
     try:
-        facts, state = read_in_child(path)
-        save_file(state, out / "weights.safetensors")
+        if kind == "checkpoint":
+            facts, state = read_in_child(path)
+            save_file(state, out / "weights.safetensors")
+        else:
+            try_tokenizer(path)
     except SllmError as problem:
         facts = {"reason": problem.code.rsplit("-", 1)[1], "what": problem.what}
     (out / "facts.json").write_text(json.dumps(facts), encoding="utf-8")

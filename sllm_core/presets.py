@@ -36,7 +36,7 @@ class Preset:
 # fmt: off
 PRESETS: tuple[Preset, ...] = (
     #       name                 group      d  L   H   vocab  seq  batch lr   drop epochs purpose
-    Preset("Sample", "goal", 256, 4, 4, 4_000, 256, 16, 1e-3, 0.0, None, "two minutes on a laptop"),
+    Preset("Sample", "goal", 192, 4, 3, 4_000, 128, 24, 1e-3, 0.0, None, "two minutes on a laptop"),
     Preset("Fast Experiment", "goal", 256, 4, 4, 16_000, 256, 128, 1e-3, 0.1, 3, "quick tests, 4 GB"),
     Preset("Balanced", "goal", 512, 6, 8, 32_000, 512, 64, 3e-4, 0.1, 10, "general use, 8 GB"),
     Preset("High Quality", "goal", 768, 12, 12, 50_000, 1024, 64, 2e-4, 0.1, 15, "production, 12 GB"),

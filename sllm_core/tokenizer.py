@@ -210,6 +210,8 @@ def _check_vocab(vocab: Any, merges: Any, added: Any) -> None:
     for item in added:
         if not isinstance(item, dict) or not isinstance(item.get("content"), str):
             raise _refuse("an added token has no text")
+        if not item["content"] or item["content"] in specials:
+            raise _refuse("an added token is empty or there twice")
         specials[item["content"]] = item.get("id")
         if vocab.get(item["content"], item.get("id")) != item.get("id"):
             raise _refuse(f"the token {item['content'][:40]!r} has two ids")
@@ -218,15 +220,17 @@ def _check_vocab(vocab: Any, merges: Any, added: Any) -> None:
         raise _refuse(f"its ids are not 0 to {len(ids) - 1}, once each")
     letters = byte_letters()
     plain = [token for token in vocab if token not in specials]
-    if not all(set(token) <= letters.keys() and len(token) <= 4096 for token in plain):
+    if not all(set(token) <= letters.keys() and 0 < len(token) <= 4096 for token in plain):
         raise _refuse("a token is not written in byte letters")
     if not letters.keys() <= vocab.keys() or any(letter in specials for letter in letters):
         raise _refuse("it does not hold all 256 bytes, so some text would be lost")
     if not any(name in specials for name in _EOS_NAMES):
         raise _refuse(f"it has no end-of-text token ({', '.join(_EOS_NAMES)})")
+    mergeable = set(plain)
     for merge in merges:
         parts = merge.split(" ") if isinstance(merge, str) else merge
-        if len(parts) != 2 or not all(part in vocab for part in (*parts, "".join(parts))):
+        is_pair = isinstance(parts, list) and [type(part) for part in parts] == [str, str]
+        if not is_pair or not mergeable.issuperset((*parts, "".join(parts))):
             raise _refuse(f"the merge {str(merge)[:40]!r} uses tokens that are not there")
 
 
@@ -237,14 +241,17 @@ def _split_name(parts: Any) -> str:
         TokenizerError: it is none of them.
     """
     steps = parts.get("pretokenizers", [parts]) if isinstance(parts, dict) else []
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        steps = []
     if len(steps) == 1 and steps[0].get("type") == "ByteLevel":
         if steps[0].get("use_regex", True) and not steps[0].get("add_prefix_space"):
             return "gpt2"
     elif len(steps) == 2 and [step.get("type") for step in steps] == ["Split", "ByteLevel"]:
-        pattern = steps[0].get("pattern", {}).get("Regex")
         is_plain = steps[0].get("behavior") == "Isolated" and not steps[0].get("invert")
+        is_plain = is_plain and not steps[1].get("use_regex", True)
+        is_plain = is_plain and not steps[1].get("add_prefix_space")
         for name, known in PATTERNS.items():
-            if is_plain and pattern == known and not steps[1].get("use_regex"):
+            if is_plain and steps[0].get("pattern") == {"Regex": known}:
                 return name
     raise _refuse("it cuts words in a way this program does not know")
 
@@ -405,8 +412,11 @@ def _byte_engine(tokenizer: Tokenizer) -> Engine:
 def _library_engine(tokenizer: Tokenizer) -> Engine:
     from tokenizers import Tokenizer as Library
 
+    # Only what turns text into ids; a special token stays one whatever the file calls it.
+    added = [item | {"special": True} for item in tokenizer.content["added_tokens"]]
+    needed = {"added_tokens": added, "post_processor": None, "decoder": None}
     try:
-        library = Library.from_str(canonical_json(tokenizer.content))
+        library = Library.from_str(canonical_json(tokenizer.content | needed))
     except BaseException as problem:  # a Rust panic is no Exception
         if isinstance(problem, KeyboardInterrupt | SystemExit):
             raise

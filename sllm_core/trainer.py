@@ -219,6 +219,7 @@ class Trainer:
         while True:
             try:
                 loss, norm = self._gradients(batch)
+                faults.passage("step.optimizer")
                 break
             except (RuntimeError, MemoryError) as problem:
                 if not devices.is_out_of_memory(problem):
@@ -234,7 +235,6 @@ class Trainer:
         )
         is_finite = math.isfinite(loss) and math.isfinite(norm)
         if is_finite:
-            faults.passage("step.optimizer")
             self.optimizer.step(multiplier)
         self.optimizer.zero_grad()
         self._note_step(loss, norm, multiplier, is_finite, time.monotonic() - begun)
@@ -302,6 +302,7 @@ class Trainer:
         self._steps_here += 1
         if self._steps_here > WARM_STEPS:
             self._rates = [*self._rates[-19:], seconds]
+        spent = sum(self._rates)  # 0 also where a coarse clock saw no time pass
         state.skipped_in_a_row = 0 if is_finite else state.skipped_in_a_row + 1
         if is_finite:
             state.loss = loss
@@ -318,9 +319,7 @@ class Trainer:
                 tokens=state.tokens,
                 data_pos=self.data_pos,
                 epoch=self.epoch,
-                tokens_per_sec=n_tokens * len(self._rates) / sum(self._rates)
-                if self._rates
-                else None,
+                tokens_per_sec=n_tokens * len(self._rates) / spent if spent else None,
                 is_skipped=not is_finite,
             )
         )
@@ -381,7 +380,6 @@ class Trainer:
 
     def _validate(self) -> bool:
         """Measure, remember the best, count patience; True when it is used up."""
-        faults.passage("validate")
         found = self._evaluate()
         if found is None:
             return False
@@ -415,6 +413,7 @@ class Trainer:
                 self.inputs.val_tokens, self.train.seq_len, self.train.val_windows, chunk
             )
             try:
+                faults.passage("validate")
                 return evaluate(self.model, windows, self.inputs.tokenizer, self.inputs.device)
             except (RuntimeError, MemoryError) as problem:
                 if not devices.is_out_of_memory(problem) or chunk == 1:

@@ -29,7 +29,7 @@ CORE = [
     {"export", "foreign"},
     {"sampler", "evaluate", "context", "probe"},
     {"trainer"},
-    {"align"},
+    {"align", "doctor", "sample"},
     {"jobs"},
     {"worker", "cli"},
 ]

@@ -19,7 +19,7 @@ from sllm_core.corpus.clean import clean
 
 SECTION_CHARS = 1 << 20  # a document longer than this is handled in sections
 _READ_BYTES = 1 << 20
-_PROBE_BYTES = 1 << 17  # what the detection of legacy code pages looks at
+_PROBE_BYTES = 1 << 16  # what the detection of legacy code pages looks at
 _SIGN = 1 << 63  # SQLite's numbers have a sign; a few file systems use all 64 bits
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -68,7 +68,7 @@ class FileId(NamedTuple):
     def of(info: os.stat_result) -> "FileId":
         """From a stat result; device and inode as 64 bits with a sign, as the index stores them."""
         dev, inode = info.st_dev, info.st_ino
-        if dev >= _SIGN or inode >= _SIGN:
+        if dev | inode >= _SIGN:
             dev, inode = ((n + _SIGN) % (2 * _SIGN) - _SIGN for n in (dev, inode))
         return FileId(info.st_size, info.st_mtime_ns, dev, inode)
 
@@ -149,8 +149,8 @@ def detect_encoding(probe: bytes) -> str:
     as_utf8 = probe.decode("utf-8", errors="replace")
     wrong = as_utf8.count("\ufffd")
     right = sum(letter > "\x7f" for letter in as_utf8) - wrong
-    # Two-byte code pages form valid UTF-8 by accident, single-byte ones hardly ever.
-    most = 0.1 * right if best.encoding in _MULTIBYTE else 4 * right
+    # Legacy two-byte text forms some valid UTF-8 by accident, single-byte text hardly ever.
+    most = right if best.encoding in _MULTIBYTE else 4 * right
     if right and wrong <= max(1, most):
         raise SkipFile("encoding", "damaged UTF-8")
     readings = {
@@ -215,13 +215,11 @@ def read_text(path: Path, expected: FileId, encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()  # strict: nothing becomes mojibake
     try:
         held = ""  # a carriage return may have its line feed in the next block
-        is_start = True
         for block in read_blocks(path, expected):
             text = held + decoder.decode(block)
             held = "\r" if text.endswith("\r") else ""
-            yield clean(text.removesuffix("\r"), is_start=is_start)
-            is_start = is_start and not text
-        yield clean(held + decoder.decode(b"", final=True), is_start=is_start)
+            yield clean(text.removesuffix("\r"), is_start=False)  # the decoder took the mark
+        yield clean(held + decoder.decode(b"", final=True), is_start=False)
     except (UnicodeDecodeError, UnicodeError) as problem:
         raise SkipFile("encoding", f"not {encoding}: {problem}") from problem
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from sllm_core import faults
 from sllm_core.errors import ProjectError, disk_error
@@ -88,17 +87,9 @@ _COLUMNS = [
 _SELECT = f"SELECT {', '.join(_COLUMNS)}, id FROM files"
 
 
-class Known(NamedTuple):
-    """What a scan compares a listed file with."""
-
-    id: int
-    size: int
-    mtime_ns: int
-    dev: int
-    inode: int
-    state: str
-    reason: str
-    clean_key: str | None
+# What a scan compares a listed file with: path, id, size, mtime_ns, dev, inode, reason,
+# clean_key, text_bytes. Plain tuples, because the collector of garbage leaves these alone.
+Known = tuple[bytes, int, int, int, int, int, str, str | None, int | None]
 
 
 @dataclass(frozen=True)
@@ -152,6 +143,8 @@ class Index:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise _damaged(self.path, f"it was written by a newer version (schema {version})")
+        if not version and self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise _damaged(self.path, "it is a database of another program")
         copy = self.path.with_suffix(".db.copy")
         try:  # one good copy a day of use; SQLite makes it, for part may still be in its journal
             if not copy.exists() or copy.stat().st_mtime < time.time() - 86_400:
@@ -176,6 +169,9 @@ class Index:
         self.close()
 
     def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        rows = list(rows)
+        if not rows:
+            return
         try:
             faults.passage("db.commit")
             self._db.execute("BEGIN IMMEDIATE")
@@ -231,12 +227,16 @@ class Index:
 
     def known_files(self) -> dict[int, dict[bytes, Known]]:
         """All rows: source -> path -> what a scan compares with."""
-        found: dict[int, dict[bytes, Known]] = {}
-        for source_id, path, *values in self._db.execute(
-            f"SELECT source_id, path, {', '.join(Known._fields)} FROM files"
-        ):
-            found.setdefault(source_id, {})[path] = Known(*values)
-        return found
+        names = "path, id, size, mtime_ns, dev, inode, reason, clean_key, text_bytes"
+        return {  # + keeps SQLite from its index: reading the table from end to end is faster
+            source_id: {
+                row[0]: row
+                for row in self._db.execute(
+                    f"SELECT {names} FROM files WHERE +source_id = ?", (source_id,)
+                )
+            }
+            for (source_id,) in self._db.execute("SELECT DISTINCT source_id FROM files").fetchall()
+        }
 
     def used_files(self) -> Iterator[FileRow]:
         """Used rows in their fixed order: source, then path bytes."""

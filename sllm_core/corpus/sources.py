@@ -1,13 +1,16 @@
 """Scan: list every file of the sources and say of each whether it is used, and if not, why."""
 
 import os
+import re
 import stat
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 
 import xxhash
@@ -16,7 +19,7 @@ from sllm_core import faults, fmt
 from sllm_core.config import DataConfig, SourceConfig
 from sllm_core.corpus.clean import clean_key
 from sllm_core.corpus.extract import FileId, SkipFile, examine_small
-from sllm_core.corpus.index import FileRow, Index, decode_path
+from sllm_core.corpus.index import FileRow, Index, Known, decode_path
 from sllm_core.errors import Cancelled, DataError
 from sllm_core.project import Project
 
@@ -50,16 +53,17 @@ PRUNED = frozenset(
     ]
 )
 FAILED = frozenset({"unreadable", "changed", "parse", "limit"})
+# What a project keeps in its own folder, for a source that is this folder.
+_OWN = re.compile(
+    r"config\.json.*|project\.db.*|\.lock.*|tokenizer|encoded_data|checkpoints|runs|logs"
+)
+_IS_WINDOWS = os.name == "nt"
+_by_name = attrgetter("name")
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A file found by the walk, before it was opened."""
-
-    source_id: int
-    path: bytes  # below the source
-    file_id: FileId
-    reason: str  # '' when it may be used
+# A file found by the walk, before it was opened: source id, path below the source, identity,
+# reason ('' when it may be used).
+Listed = tuple[int, bytes, FileId, str]
 
 
 @dataclass
@@ -69,6 +73,10 @@ class ScanCount:
     listed: int = 0
     read: int = 0
     read_bytes: int = 0
+    used_bytes: int = 0  # of cleaned text, files read before included
+
+
+NOBODY = FileId(0, 0, 0, 0)  # of what could not be looked at
 
 
 def walk(
@@ -79,7 +87,8 @@ def walk(
     Excluded files are listed with the reason glob; excluded folders are not entered.
 
     Links are not followed: what a link points to inside the source is listed under its own name,
-    and what lies outside does not belong to it. A folder is entered once (dev, inode).
+    and what lies outside does not belong to it. A folder is entered once (dev, inode), the
+    project itself never; a source that is the project's own folder is listed without its files.
 
     Raises:
         DataError: the source itself cannot be listed.
@@ -88,14 +97,15 @@ def walk(
     if not root.is_dir():
         yield from _single_file(root)
         return
-    mine = project_root.stat()
-    seen = {(mine.st_dev, mine.st_ino)}  # the project itself is never entered
+    inside = root.resolve()
+    seen = {FileId.of(project_root.stat())[2:]}  # the project itself is never entered
+    is_project = root.samefile(project_root)
     stack = [b""]
     while stack:
         folder = stack.pop()
         try:
             with os.scandir(top + SEP + folder if folder else top) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+                entries = sorted(found, key=_by_name)
         except OSError as problem:
             if not folder:
                 raise DataError(
@@ -103,28 +113,50 @@ def walk(
                     f"The source {root} cannot be read: {problem.strerror}.",
                     safe="Nothing was changed.",
                 ) from problem
-            yield folder, FileId(0, 0, 0, 0), "unreadable"
+            yield folder, NOBODY, "unreadable"
             continue
+        if is_project and not folder:
+            entries = [entry for entry in entries if not _OWN.fullmatch(os.fsdecode(entry.name))]
+        prefix = folder + SEP if folder else b""
         inner = []
         for entry in entries:
-            path = folder + SEP + entry.name if folder else entry.name
+            path = prefix + entry.name
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    name = os.fsdecode(entry.name)
-                    if not recursive or name in PRUNED or is_excluded(path, exclude):
+                    if (
+                        not recursive
+                        or os.fsdecode(entry.name) in PRUNED
+                        or is_excluded(path, exclude)
+                    ):
                         continue
-                    info = entry.stat(follow_symlinks=False)
-                    key = (info.st_dev, info.st_ino)
-                    if key in seen:
+                    place = FileId.of(_stat(entry))[2:]
+                    if place in seen:
                         continue
-                    seen.add(key)
+                    seen.add(place)
                     inner.append(path)
-                else:
-                    file_id, reason = _look_at(entry, root)
-                    yield path, file_id, reason or "glob" * is_excluded(path, exclude)
+                    continue
+                info = _stat(entry)
+                reason = "" if stat.S_ISREG(info.st_mode) else _irregular(entry, info, inside)
+                if exclude and not reason and is_excluded(path, exclude):
+                    reason = "glob"
+                yield path, FileId.of(info), reason
             except OSError:
-                yield path, FileId(0, 0, 0, 0), "changed"
+                yield path, NOBODY, "changed"
         stack.extend(reversed(inner))
+
+
+def _stat(entry: "os.DirEntry[bytes]") -> os.stat_result:
+    if _IS_WINDOWS:  # there an entry knows neither device nor inode
+        return os.lstat(entry.path)
+    return entry.stat(follow_symlinks=False)
+
+
+def _irregular(entry: "os.DirEntry[bytes]", info: os.stat_result, inside: Path) -> str:
+    """Why what is no regular file is not read: a link that leads outside says so."""
+    if not stat.S_ISLNK(info.st_mode):
+        return "not-regular"
+    target = os.path.realpath(os.fsdecode(entry.path))  # Path.resolve raises on a loop
+    return "not-regular" if Path(target).is_relative_to(inside) else "outside"
 
 
 def is_excluded(path: bytes, patterns: tuple[str, ...]) -> bool:
@@ -134,15 +166,6 @@ def is_excluded(path: bytes, patterns: tuple[str, ...]) -> bool:
     text = os.fsdecode(path).replace(os.sep, "/")
     name = text.rsplit("/", 1)[-1]
     return any(fnmatchcase(text, p) or fnmatchcase(name, p) for p in patterns)
-
-
-def _look_at(entry: "os.DirEntry[bytes]", root: Path) -> tuple[FileId, str]:
-    info = entry.stat(follow_symlinks=False)
-    if stat.S_ISLNK(info.st_mode):
-        target = Path(os.fsdecode(entry.path)).resolve()
-        inside = target.is_relative_to(root.resolve())
-        return FileId.of(info), "not-regular" if inside else "outside"
-    return FileId.of(info), "" if stat.S_ISREG(info.st_mode) else "not-regular"
 
 
 def _single_file(path: Path) -> Iterator[tuple[bytes, FileId, str]]:
@@ -163,9 +186,9 @@ def file_path(root: Path, path: bytes) -> Path:
     return root / decode_path(path) if path else root
 
 
-def refusal(name: str, size: int, options: DataConfig) -> str:
+def refusal(path: bytes, size: int, options: DataConfig, endings: tuple[bytes, ...]) -> str:
     """Why a file is skipped for its name or size; '' when it may be read."""
-    if "*" not in options.extensions and not name.lower().endswith(options.extensions):
+    if endings and not path.lower().endswith(endings):
         return "extension"
     if size == 0:
         return "empty"
@@ -208,94 +231,101 @@ class Scanner:
         active = [source for source in sources if source.is_on]
         if not active:
             raise DataError("EMPTY", "The project has no source that is switched on.")
-        scan_id = self._index.next_scan_id()
-        listed = [item for source in active for item in self._list(source)]
-        listed = self._choose(listed)
         roots = {source.id: self._project.source_root(source) for source in active}
-        totals: Counter[tuple[str, str]] = Counter()
-        for rows, unchanged in self._read_all(listed, roots):
+        reasons: Counter[str] = Counter()
+        gone = self._index.known_files()
+        todo, key = [], clean_key()
+        for item in self._choose(chain.from_iterable(map(self._list, active))):
+            old = gone[item[0]].pop(item[1], None) if item[0] in gone else None
+            if old is not None and _still_holds(item, old, key):
+                reasons[old[6]] += 1
+                self.count.used_bytes += old[8] or 0
+            else:
+                todo.append(item)
+        faults.passage("scan.listed")
+        scan_id = self._index.next_scan_id() if todo else 0
+        for rows in self._read_all(todo, roots, key):
             self._index.put_files(rows, scan_id)
-            self._index.touch((row.id for row in unchanged if row.id is not None), scan_id)
-            totals.update((row.state, row.reason) for row in (*rows, *unchanged))
-        self._index.remove_unseen(scan_id)
-        assert sum(totals.values()) == len(listed), "listed = used + skipped + failed"
-        return totals
+            reasons.update(row.reason for row in rows)
+            self.count.used_bytes += sum(row.text_bytes or 0 for row in rows)
+        self._index.remove(row_id for rows in gone.values() for _, row_id, *_ in rows.values())
+        assert sum(reasons.values()) == self.count.listed, "listed = used + skipped + failed"
+        return Counter({(state_of(reason), reason): n for reason, n in reasons.items()})
 
     def _list(self, source: SourceConfig) -> Iterator[Listed]:
-        root = self._project.source_root(source)
-        files = walk(
-            root,
-            self._project.root,
-            recursive=self._options.recursive,
-            exclude=source.exclude,
-        )
+        root, options = self._project.source_root(source), self._options
+        files = walk(root, self._project.root, recursive=options.recursive, exclude=source.exclude)
+        count, inodes = self.count, self._inodes
+        wanted = () if "*" in options.extensions else options.extensions
+        endings = tuple(os.fsencode(ending) for ending in wanted)
         for path, file_id, reason in files:
-            self.count.listed += 1
-            if self.count.listed % 1024 == 0:
+            count.listed += 1
+            if not count.listed & 1023:
                 self._check()
-                self._on_progress(self.count.listed, 0, None)
+                self._on_progress(count.listed, 0, None)
+            if not reason:  # a source that is one file counts whatever its name
+                reason = refusal(path, file_id.size, options, endings if path else ())
             if not reason:
-                name = os.fsdecode(path.rpartition(SEP)[2]) if path else root.name
-                is_chosen_by_hand = not path  # a source that is one file counts whatever its name
-                reason = refusal(name, file_id.size, self._options)
-                reason = "" if is_chosen_by_hand and reason == "extension" else reason
-            if not reason and file_id.inode:
-                key = (file_id.dev, file_id.inode)
-                reason = "same-file" if key in self._inodes else ""
-                self._inodes.add(key)
-            yield Listed(source.id, path, file_id, reason)
+                place = file_id[2:]  # device and inode
+                if place in inodes and file_id.inode:  # 0: the file system has none
+                    reason = "same-file"
+                inodes.add(place)
+            yield source.id, path, file_id, reason
 
-    def _choose(self, listed: list[Listed]) -> list[Listed]:
+    def _choose(self, files: Iterable[Listed]) -> Iterable[Listed]:
         """Keep at most max_files: the first ones, or a choice that depends on seed and path only."""
-        faults.passage("scan.listed")
         limit = self._options.max_files
-        candidates = [item for item in listed if not item.reason]
-        if limit is None or len(candidates) <= limit:
+        if limit is None:
+            return files
+        listed = list(files)
+        candidates = [(source_id, path) for source_id, path, _, reason in listed if not reason]
+        if len(candidates) <= limit:
             return listed
         if self._options.shuffle:
             seed = self._options.shuffle_seed
-            candidates.sort(key=lambda x: (xxhash.xxh3_64_intdigest(x.path, seed), x.path))
-        kept = {(item.source_id, item.path) for item in candidates[:limit]}
+            candidates.sort(key=lambda x: (xxhash.xxh3_64_intdigest(x[1], seed), x[1]))
+        kept = set(candidates[:limit])
         return [
-            item
-            if item.reason or (item.source_id, item.path) in kept
-            else replace(item, reason="over-max-files")
-            for item in listed
+            (source_id, path, file_id, reason)
+            if reason or (source_id, path) in kept
+            else (source_id, path, file_id, "over-max-files")
+            for source_id, path, file_id, reason in listed
         ]
 
     def _read_all(
-        self, listed: list[Listed], roots: dict[int, Path]
-    ) -> Iterator[tuple[list[FileRow], list[FileRow]]]:
-        """Chunks of (new rows, unchanged rows); files are read by a few threads."""
-        known = {source_id: self._index.known_files(source_id) for source_id in roots}
-        key, total = clean_key(), len(listed)
-        chunks = [listed[i : i + CHUNK_FILES] for i in range(0, total, CHUNK_FILES)]
-        waiting: list[Future[tuple[list[FileRow], list[FileRow]]]] = []
+        self, todo: list[Listed], roots: dict[int, Path], key: str
+    ) -> Iterator[list[FileRow]]:
+        """Rows of new and changed files, in chunks; they are read by a few threads."""
+        total, done = len(todo), 0
+        chunks = [todo[i : i + CHUNK_FILES] for i in range(0, total, CHUNK_FILES)]
+        waiting: deque[Future[list[FileRow]]] = deque()
         stop = threading.Event()
+
+        def check() -> None:
+            if stop.is_set():
+                raise Cancelled
+
         old_stack = threading.stack_size(_STACK_BYTES)
-        done = 0
         with ThreadPoolExecutor(N_READERS) as pool:
             try:
                 for chunk in [*chunks, None]:
                     self._check()
                     if chunk is not None:
-                        waiting.append(pool.submit(_read_chunk, chunk, roots, known, key, stop))
+                        waiting.append(pool.submit(_read_chunk, chunk, roots, key, check))
                     while waiting and (chunk is None or len(waiting) > 4 * N_READERS):
-                        rows, unchanged = self._wait(waiting.pop(0))
-                        done += len(rows) + len(unchanged)
+                        rows = self._wait(waiting.popleft())
+                        done += len(rows)
                         self.count.read += sum(row.raw_hash is not None for row in rows)
                         self.count.read_bytes += sum(row.size for row in rows if row.raw_hash)
                         self._on_progress(total, done, total)
-                        yield rows, unchanged
+                        yield rows
             finally:
                 stop.set()
                 threading.stack_size(old_stack)
                 for future in waiting:
                     future.cancel()
 
-    def _wait(
-        self, future: "Future[tuple[list[FileRow], list[FileRow]]]"
-    ) -> tuple[list[FileRow], list[FileRow]]:
+    def _wait(self, future: "Future[list[FileRow]]") -> list[FileRow]:
         while True:
             try:
                 return future.result(timeout=0.1)
@@ -303,51 +333,51 @@ class Scanner:
                 self._check()
 
 
+def state_of(reason: str) -> str:
+    """A reason has one state: used without one, failed or skipped."""
+    if not reason:
+        return "used"
+    return "failed" if reason in FAILED else "skipped"
+
+
+def _still_holds(item: Listed, old: Known, key: str) -> bool:
+    """Whether the row of the last scan still says it all; what failed is tried again."""
+    _, _, file_id, now = item
+    _, _, size, mtime_ns, dev, inode, reason, old_key, _ = old
+    if (size, mtime_ns, dev, inode) != file_id:
+        return False
+    if now:
+        return reason == now
+    return old_key == key and (not reason or reason in _FOUND_BY_READING)
+
+
 def _read_chunk(
-    chunk: list[Listed],
-    roots: dict[int, Path],
-    known: dict[int, dict[bytes, FileRow]],
-    key: str,
-    stop: threading.Event,
-) -> tuple[list[FileRow], list[FileRow]]:
-    rows: list[FileRow] = []
-    unchanged: list[FileRow] = []
+    chunk: list[Listed], roots: dict[int, Path], key: str, check: Callable[[], None]
+) -> list[FileRow]:
+    rows = []
     for item in chunk:
-        if stop.is_set():
-            raise Cancelled
-        old = known[item.source_id].get(item.path)
-        row, is_new = _examine_listed(item, roots[item.source_id], old, key)
-        (rows if is_new else unchanged).append(row)
-    return rows, unchanged
+        check()
+        rows.append(_examine_listed(item, roots[item[0]], key, check))
+    return rows
 
 
-def _examine_listed(
-    item: Listed, root: Path, old: FileRow | None, key: str
-) -> tuple[FileRow, bool]:
-    """The row of a file, and whether it differs from the one of the last scan."""
-    file_id = item.file_id
-    shown = fmt.path_text(item.path) if item.path else fmt.path_text(root.name)
-    row = FileRow(
-        item.source_id, item.path, shown, *_signed(file_id), state="skipped", reason=item.reason
-    )
-    is_same_file = old is not None and _identity(old) == _identity(row)
-    if item.reason:
-        row = replace(row, state="failed" if item.reason in FAILED else "skipped")
-        is_same = is_same_file and old is not None and old.reason == item.reason
-        return (old, False) if is_same and old is not None else (row, True)
-    was_read = old is not None and (old.raw_hash is not None or old.reason in _FOUND_BY_READING)
-    if is_same_file and was_read and old is not None and old.clean_key == key:
-        return old, False
+def _examine_listed(item: Listed, root: Path, key: str, check: Callable[[], None]) -> FileRow:
+    """The row of a new or changed file."""
+    source_id, path, file_id, reason = item
+    shown = fmt.path_text(path) if path else fmt.path_text(root.name)
+    row = FileRow(source_id, path, shown, *file_id, state=state_of(reason), reason=reason)
+    if reason:
+        return row
     try:
-        facts = examine_small(file_path(root, item.path), file_id)
+        facts = examine_small(file_path(root, path), file_id, check)
     except SkipFile as skip:
-        state = "failed" if skip.reason in FAILED else "skipped"
-        return replace(row, state=state, reason=skip.reason, clean_key=key), True
+        reason = skip.reason
     except (ValueError, RecursionError, MemoryError, UnicodeError):
-        return replace(row, state="failed", reason="parse", clean_key=key), True
+        reason = "parse"
+    if reason:
+        return replace(row, state=state_of(reason), reason=reason, clean_key=key)
     return replace(
         row,
-        state="used",
         raw_hash=facts.raw_hash,
         text_hash=facts.text_hash,
         encoding=facts.encoding,
@@ -356,21 +386,7 @@ def _examine_listed(
         chars=facts.chars,
         text_bytes=facts.text_bytes,
         lines=facts.lines,
-    ), True
-
-
-def _identity(row: FileRow) -> tuple[int, int, int, int]:
-    return row.size, row.mtime_ns, row.dev, row.inode
+    )
 
 
 _FOUND_BY_READING = frozenset({"binary", "encoding", "empty"})
-
-
-def _signed(file_id: FileId) -> tuple[int, int, int, int]:
-    """Identity numbers as SQLite stores them: 64 bits with a sign."""
-    wrap = 1 << 64
-    size, mtime_ns, dev, inode = (
-        n if n < 1 << 63 else n - wrap
-        for n in (file_id.size, file_id.mtime_ns, file_id.dev % wrap, file_id.inode % wrap)
-    )
-    return size, mtime_ns, dev, inode

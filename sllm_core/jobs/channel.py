@@ -22,7 +22,7 @@ class FolderChannel:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._events = (folder / EVENTS).open("ab", buffering=0)
-        self._is_torn = bool(self._events.tell())  # a torn line must stay a line of its own
+        self._is_torn = _is_torn(folder / EVENTS)  # what follows gets a line of its own
         self._desired, self._stamp = Desired(), (0, 0)
         self._asked = ""  # a signal's wish wins over the file's
         self._step: int | None = None
@@ -63,6 +63,15 @@ class FolderChannel:
     def close(self) -> None:
         """Close the file."""
         self._events.close()
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a killed process left half a line at the end."""
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def read_control(folder: Path) -> Desired:
@@ -158,8 +167,8 @@ class LogFiles:
             _append(self._log_path, f"{stamp}  {self._run}  {text}\n")
 
     def _row(self, **values: object) -> None:
-        is_new = not self._csv_path.exists()
         _rotate(self._csv_path)
+        is_new = not self._csv_path.exists()
         with self._csv_path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.COLUMNS)
             if is_new:

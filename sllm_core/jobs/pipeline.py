@@ -80,18 +80,8 @@ STEPS = (
     "setup", "reading", "tokenizer", "encoding", "windows", "batches", "model", "training", "saving",
 )  # fmt: skip
 # What a resumed run may still change (SPEC 9).
-CHANGEABLE = frozenset(
-    [
-        "epochs",
-        "max_steps",
-        "max_tokens",
-        "max_time_s",
-        "val_interval",
-        "save_interval",
-        "sample_interval",
-        "keep_last",
-    ]
-)
+LIMITS = ("epochs", "max_steps", "max_tokens", "max_time_s")
+CHANGEABLE = frozenset([*LIMITS, "val_interval", "save_interval", "sample_interval", "keep_last"])
 _PROGRESS_S = 0.1
 
 
@@ -151,14 +141,13 @@ def scan(project: Project, config: ProjectConfig, job: Job) -> Scanned:
             check=job.check,
         )
         totals = scanner.run(config.sources)
-        n_bytes = index.counts().get(("used", ""), (0, 0))[1]
     by_state = dict.fromkeys(("used", "skipped", "failed"), 0)
     for (state, _), n in totals.items():
         by_state[state] += n
     result = Scanned(
         listed=sum(by_state.values()),
         **by_state,
-        used_bytes=n_bytes,
+        used_bytes=scanner.count.used_bytes,
         read_files=scanner.count.read,
         reasons={reason: n for (_, reason), n in sorted(totals.items()) if reason},
         elapsed_s=time.monotonic() - begun,
@@ -431,7 +420,7 @@ def train(run: Run, job: Job, resume: str = "") -> Done | Stopped:
         worker = trainer.Trainer(inputs, state)
         if content is not None and row is not None:
             differences = trainer.restore(worker, content)
-            _apply_changes(worker, run)
+            _apply_changes(worker, content)
             store.supersede(run.id, worker.state.step)
             job.emit(Resumed(worker.state.step, f"checkpoints/{row.file}", tuple(differences)))
         else:
@@ -560,6 +549,8 @@ def _assemble(
         warmup_steps=resolved["warmup_steps"],
         micro_batch_size=resolved["micro_batch_size"],
     )
+    if content is not None:  # what a time budget has made of the plan
+        state.total_steps = content["state"]["total_steps"]
     n_params = model.n_params()
     assert n_params == estimate.count_parameters(model_config).total
     assert wish.batch_size is not None
@@ -667,17 +658,33 @@ def default_val_interval(total_steps: int, steps_per_epoch: int) -> int:
     return max(20, min(steps_per_epoch, total_steps // 20))
 
 
-def _apply_changes(worker: trainer.Trainer, run: Run) -> None:
-    """A resumed run with another budget gets another number of steps, from here on."""
-    if "total_steps" in run.options:
-        worker.state.total_steps = max(worker.state.step, int(run.options["total_steps"]))
-    if worker.state.step >= worker.state.total_steps:
+def _apply_changes(worker: trainer.Trainer, content: dict[str, Any]) -> None:
+    """A run resumed with another budget than its checkpoint had gets other steps, from here on."""
+    state, train, old = worker.state, worker.train, content["train_config"]
+    if any(old[name] != getattr(train, name) for name in LIMITS):
+        totals = [estimate.count_steps(train, worker.inputs.windows.n_windows)]
+        if train.max_time_s is not None:
+            totals.append(_steps_in_time(state, train.max_time_s))
+        total = min((n for n in totals if n is not None), default=state.total_steps)
+        state.total_steps = max(state.step, total)
+        worker.inputs.emit(
+            Plan(state.step, state.total_steps, state.warmup_steps, "the budget was changed")
+        )
+    if state.step >= state.total_steps:
         raise TrainError(
             "STEPS",
-            f"The run is complete: step {worker.state.step:,} of {worker.state.total_steps:,}.",
+            f"The run is complete: step {state.step:,} of {state.total_steps:,}.",
             safe="Nothing was changed.",
             todo="Give it a larger budget (--max-steps, --epochs or --time), or start a new run.",
         )
+
+
+def _steps_in_time(state: trainer.State, limit_s: float) -> int:
+    """Steps that fit into a new time budget at the pace so far; it is corrected as before."""
+    share = state.train_time_s / limit_s
+    state.revisions_done = sum(share >= due for due in trainer.REVISE_AT)
+    pace = state.train_time_s / state.step if state.step else limit_s
+    return state.step + int(max(0.0, limit_s - state.train_time_s) / pace)
 
 
 def change_limits(run: Run, values: dict[str, Any]) -> Run:
@@ -700,18 +707,7 @@ def change_limits(run: Run, values: dict[str, Any]) -> Run:
     if run.resolved:
         old = fields.from_mapping(TrainConfig, run.resolved["train"], "run.json")
         new = replace(old, **values)
-        manifest = dataset.load_manifest(run.project)
-        options = dict(run.options)
-        limits = {"epochs", "max_steps", "max_tokens"} & values.keys()
-        if limits and manifest is not None:
-            tokens = dataset.open_tokens(run.project, manifest, "train")
-            windows = Windows(tokens, new.seq_len, new.stride or new.seq_len, new.seed)
-            steps = estimate.count_steps(new, windows.n_windows)
-            if steps is not None:
-                options["total_steps"] = steps
-        if values.get("max_time_s"):
-            options["total_steps"] = 1 << 40  # the clock decides; re-planned as it goes
-        run = replace(run, resolved={**run.resolved, "train": trainer.plain(new)}, options=options)
+        run = replace(run, resolved={**run.resolved, "train": trainer.plain(new)})
     run.save()
     return run
 

@@ -6,6 +6,7 @@ One thread a job reads what the child writes and puts messages into one thread-s
 import contextlib
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ HOME = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
 LAST_LINES = 12
 _FINAL = (Done, Stopped, Failed)
+_NO_LAST_WORD = "The working process ended without a last word."
+_CODE = re.compile(r"\[(E-[A-Z-]+)\]$")
 
 
 def worker_command(*arguments: str) -> list[str]:
@@ -41,7 +44,7 @@ def _environment() -> dict[str, str]:
 def describe_exit(code: int) -> tuple[str, str]:
     """(signal name or '', words) for a worker that ended without a last word."""
     if code >= 0:
-        return "", f"The working process ended with exit code {code} and no last word."
+        return "", f"{_NO_LAST_WORD[:-1]} (exit code {code})."
     try:
         name = signal.Signals(-code).name
     except ValueError:
@@ -124,9 +127,10 @@ class Runner:
         return self._process.poll() is None if self._process else is_alive(self._run)
 
     def _follow(self) -> None:
-        is_final = False
+        is_final = was_running = False
         while not self._closing.is_set():
             running = self._is_running()  # asked first: what it wrote before is then complete
+            was_running = was_running or running
             found, self._offset = read_events(self._run.folder, self._offset)
             for message, _ in found:
                 is_final = isinstance(message, _FINAL)
@@ -134,8 +138,11 @@ class Runner:
             if not running:
                 if not is_final and self._process is not None:
                     self._put(self._died(self._process.returncode))
+                elif was_running and not is_final:  # attached: its exit code is not ours to know
+                    self._put(_failed(_NO_LAST_WORD, None, "", ()))
                 return
-            while self._out.qsize() > 200:  # the window is slower than the job: wait for it
+            # The window is slower than the job: wait for it.
+            while self._out.qsize() > 200 and not self._closing.is_set():
                 time.sleep(POLL_S)
             time.sleep(POLL_S)
 
@@ -147,11 +154,13 @@ class Runner:
         with contextlib.suppress(OSError):
             text = (self._run.folder / "stderr.log").read_text(encoding="utf-8", errors="replace")
             lines = tuple(text.splitlines()[-LAST_LINES:])
+            if (told := _CODE.search(text.strip())) and len(text.splitlines()) <= 3:
+                return Failed(told[1], text.strip(), exit_code=code, last_lines=lines)  # refused
             return _failed(words, code, name, lines)
         return _failed(words, code, name, ())
 
 
-def _failed(words: str, code: int, name: str, lines: tuple[str, ...]) -> Failed:
+def _failed(words: str, code: int | None, name: str, lines: tuple[str, ...]) -> Failed:
     text = WorkerError(
         "DIED",
         words,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import platform
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from sllm_core.messages import RunInfo
 from sllm_core.project import Lock, Project, check_name, remove_temp_files, write_text
 
 KEEP_DATA_RUNS = 5
+_STAMP = "%Y%m%d-%H%M%S"
+_STAMPED = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2][0-9]|30)-([01]\d|2[0-3])([0-5]\d){2}-")
 LANES = {"train": "accelerator", "scan": "data", "prepare": "data"}
 _LIBRARIES = ("torch", "tokenizers", "tiktoken", "numpy", "safetensors")
 
@@ -67,18 +70,21 @@ class Run:
 def new_run(project: Project, kind: str, config: ProjectConfig, **options: Any) -> Run:
     """Make a run folder with the complete, frozen configuration."""
     project.runs_dir.mkdir(exist_ok=True)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    while True:
-        run_id = f"{stamp}-{kind}-{secrets.token_hex(2)}"
-        try:
-            (project.runs_dir / run_id).mkdir()
-            break
-        except FileExistsError:
-            continue
+    run_id = _new_id(project, kind)
+    (project.runs_dir / run_id).mkdir()
     run = Run(project, run_id, kind, config, options, {}, versions())
     run.save()
     _drop_old_data_runs(project, kind)
     return run
+
+
+def _new_id(project: Project, kind: str) -> str:
+    """A name that sorts behind every other one, also within a second or after the clock jumped."""
+    stamp = time.strftime(_STAMP)
+    last = max((name[:15] for name in run_ids(project) if _STAMPED.match(name)), default="")
+    if last >= stamp:
+        stamp = time.strftime(_STAMP, time.localtime(time.mktime(time.strptime(last, _STAMP)) + 1))
+    return f"{stamp}-{kind}-{secrets.token_hex(2)}"
 
 
 def versions() -> dict[str, Any]:

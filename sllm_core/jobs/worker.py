@@ -1,5 +1,6 @@
 """The working process: does one job, says all of it in messages, and always has a last word."""
 
+import contextlib
 import json
 import logging
 import os
@@ -68,19 +69,36 @@ def guarded(work: Callable[[], T]) -> T | Stopped | Failed:
         return Stopped(0, "", str(problem) or "stopped by you")
     except SllmError as problem:
         return Failed(problem.code, problem.text)
+    except BrokenPipeError:
+        raise  # nobody reads our output any more: there is no one to tell
     except OSError as problem:
         log.exception("unexpected error of the operating system")
         told = errors.disk_error(problem, problem.filename or "a file")
         return Failed(told.code, told.text)
     except Exception as problem:
         log.exception("the job failed")
-        told_fault = errors.WorkerError(
-            "FAULT",
-            f"Something went wrong inside the program ({type(problem).__name__}).",
-            safe="Everything that was reported as saved is intact.",
-            todo="The details are in the log of the run (stderr.log, or --debug).",
+        fault = _describe_fault(problem)
+        return Failed(fault.code, fault.text)
+
+
+def _describe_fault(problem: Exception) -> SllmError:
+    """The words for an error that nobody foresaw."""
+    from sllm_core.device import is_out_of_memory
+
+    safe = "Everything that was reported as saved is intact."
+    if is_out_of_memory(problem):
+        return errors.StepMemoryError(
+            "SYSTEM",
+            "The computer ran out of memory.",
+            safe=safe,
+            todo="Close other programs, then go on (train --resume auto).",
         )
-        return Failed(told_fault.code, told_fault.text)
+    return errors.WorkerError(
+        "FAULT",
+        f"Something went wrong inside the program ({type(problem).__name__}).",
+        safe=safe,
+        todo="The details are in the log of the run (stderr.log, or --debug).",
+    )
 
 
 def run_job(
@@ -174,12 +192,12 @@ def serve(project: Project) -> None:
             try:
                 body = json.loads(line)
                 number = body.get("cancel")
-            except (ValueError, AttributeError, RecursionError):
+                if number is None:
+                    requests.put(body)
+                else:
+                    cancelled.add(int(number))
+            except (ValueError, AttributeError, TypeError, RecursionError):
                 continue
-            if number is None:
-                requests.put(body)
-            else:
-                cancelled.add(number)
         requests.put(None)
 
     threading.Thread(target=listen, daemon=True).start()
@@ -225,7 +243,8 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"{problem.text}\n")
             return 1
     if command == "write":
-        serve(open_project(folder))
+        with contextlib.suppress(BrokenPipeError):  # the one we write for is gone
+            serve(open_project(folder))
         return 0
     size, out, settings = rest
     train_tokenizer(Project(Path(folder)), int(size), Path(out), json.loads(settings))
