@@ -303,9 +303,9 @@ def run_train(arguments: argparse.Namespace, console: Console) -> int:
     def make() -> runs.Run:
         nonlocal config
         if source and not arguments.preset:
-            from sllm_core.jobs import pipeline
+            from sllm_core.jobs import models
 
-            config = pipeline.adopt_shape(opened, config, source)
+            config = models.adopt_shape(opened, config, source)
         return runs.new_run(opened, "train", config, continue_from=source)
 
     return _run_job(opened, console, "train", make)
@@ -315,7 +315,7 @@ def _resume(
     opened: Project, arguments: argparse.Namespace, limits: dict[str, Any], console: Console
 ) -> int:
     from sllm_core.checkpoint import Checkpoints
-    from sllm_core.jobs import pipeline
+    from sllm_core.jobs import training
 
     if arguments.preset:
         raise UsageError("USAGE", "A resumed run keeps its settings: leave out --preset.")
@@ -337,7 +337,7 @@ def _resume(
         if runs.is_alive(run):
             raise LockError("HELD", run.lock().holder(), todo="Wait for it, or stop it first.")
         write_control(run.folder, Desired())  # a Stop of yesterday is no wish of today
-        return pipeline.change_limits(run, values) if values else run
+        return training.change_limits(run, values) if values else run
 
     return _run_job(opened, console, "train", make, resume=name)
 
@@ -346,7 +346,7 @@ def run_generate(arguments: argparse.Namespace, console: Console) -> int:
     """Write behind a prompt, streaming."""
     from dataclasses import asdict
 
-    from sllm_core.jobs import pipeline
+    from sllm_core.jobs import models
     from sllm_core.sampler import write
 
     opened = open_project(arguments.project)
@@ -355,7 +355,7 @@ def run_generate(arguments: argparse.Namespace, console: Console) -> int:
     given |= {"sample_seed": arguments.seed, "stop": tuple(arguments.stop or ()) or None}
     given = {name: value for name, value in given.items() if value is not None}
     sampling = replace(opened.load_config().sampling, **given)
-    model, used, device, title = pipeline.load_model(opened, arguments.checkpoint)
+    model, used, device, title = models.load_model(opened, arguments.checkpoint)
     if not arguments.json:
         sys.stderr.write(f"{title}\n")
         sys.stdout.write(arguments.prompt)
@@ -386,11 +386,11 @@ def _print_now(text: str) -> None:
 
 def run_evaluate(arguments: argparse.Namespace, console: Console) -> int:
     """Measure a checkpoint on files or on the validation side."""
-    from sllm_core.jobs import pipeline
+    from sllm_core.jobs import models, pipeline
 
     opened = open_project(arguments.project)
     files = [Path(name) for name in arguments.files]
-    pipeline.evaluate_project(opened, arguments.checkpoint, files, pipeline.Job(console.emit))
+    models.evaluate_project(opened, arguments.checkpoint, files, pipeline.Job(console.emit))
     console.clear()
     return 0
 
@@ -410,12 +410,12 @@ def run_verify(arguments: argparse.Namespace, console: Console) -> int:
     """Exit 0 when everything is good, else 1 with each reason."""
     from sllm_core import foreign
     from sllm_core.checkpoint import Checkpoints
-    from sllm_core.jobs import pipeline
+    from sllm_core.jobs import models, pipeline
 
     path = Path(arguments.path).absolute()
     if path.is_dir():
         opened = open_project(path)
-        is_good = pipeline.verify_project(opened, pipeline.Job(console.emit))
+        is_good = models.verify_project(opened, pipeline.Job(console.emit))
         return 0 if is_good else 1
     home = Project(path.parent.parent)
     if path.parent == home.checkpoints_dir and home.config_path.exists():

@@ -9,9 +9,11 @@ import signal
 import pytest
 
 from sllm_core import cli, errors, faults
+from sllm_core.checkpoint import Checkpoints
 from sllm_core.config import with_values
-from sllm_core.jobs import pipeline, runs, worker
+from sllm_core.jobs import models, pipeline, runs, worker
 from sllm_core.messages import Done, Step
+from sllm_core.project import Project
 from tests.training_helpers import KILLED, ROOT, Told, in_fork, sllm, start, text
 
 TINY = [
@@ -94,7 +96,7 @@ def test_a_project_from_nothing_to_text(here, tmp_path, source, monkeypatch):
         assert (place / saved["path"]).exists()
     assert [line["step"] for line in told.of("sample")] == [0, 5, 10]
     assert told.of("done")[0]["weights_sha256"]
-    (run,) = runs.run_ids(pipeline.Project(place), "train")
+    (run,) = runs.run_ids(Project(place), "train")
     events = (place / "runs" / run / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["type"] for line in events] == [line["type"] for line in told.lines]
 
@@ -337,10 +339,10 @@ def events(project) -> list[dict]:
 
 def prove(project, plain) -> None:
     """After a kill: all is intact, what was told is true, and it is the undisturbed run's."""
-    assert pipeline.verify_project(project, pipeline.Job(lambda _: None))
+    assert models.verify_project(project, pipeline.Job(lambda _: None))
     told = events(project)
     assert losses([line for line in told if line["type"] == "step"]).items() <= plain[0].items()
-    store = pipeline.Checkpoints(project)
+    store = Checkpoints(project)
     if saved := [line for line in told if line["type"] == "saved"]:
         run = runs.last_run(project).id
         assert store.newest_good(run)[0].step >= max(line["step"] for line in saved)
@@ -434,10 +436,7 @@ def test_a_signal_saves_the_current_step_and_says_so(project, plain, name, code)
     stopped = lines[-1]
     assert stopped["type"] == "stopped"
     assert stopped["step"] == max(line["step"] for line in lines if line["type"] == "step") >= 7
-    assert (
-        pipeline.Checkpoints(project).newest_good(runs.last_run(project).id)[0].step
-        == stopped["step"]
-    )
+    assert Checkpoints(project).newest_good(runs.last_run(project).id)[0].step == stopped["step"]
     last, code = worker.run_job(runs.last_run(project))
     assert code == 0
     assert last.weights_sha256 == plain[1]

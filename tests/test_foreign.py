@@ -15,7 +15,7 @@ import torch
 from sllm_core import foreign, tokenizer
 from sllm_core.config import SamplingConfig
 from sllm_core.errors import CheckpointError, TokenizerError
-from sllm_core.jobs import pipeline
+from sllm_core.jobs import models
 from sllm_core.sampler import write
 from tests.training_helpers import TOKENIZER, World, in_fork
 
@@ -76,7 +76,7 @@ def test_a_good_checkpoint_is_read_whole(content, path):
 
 def test_a_good_checkpoint_writes_text_in_a_project(content, path, project):
     save(content, path)
-    model, used, device, title = pipeline.load_model(project, str(path))
+    model, used, device, title = models.load_model(project, str(path))
     assert title == "theirs.pt"
     settings = SamplingConfig(max_new_tokens=3)
     assert write(model, used, "the", settings, device=device, seed=0).n_tokens == 3
@@ -85,7 +85,7 @@ def test_a_good_checkpoint_writes_text_in_a_project(content, path, project):
 def test_one_of_another_tokenizer_is_refused_by_name(content, path, project):
     content["tokenizer_config"]["sha256"] = "f" * 64
     save(content, path)
-    text = refused(lambda: pipeline.load_model(project, str(path)), "MISMATCH")
+    text = refused(lambda: models.load_model(project, str(path)), "MISMATCH")
     assert "ffffffffffff" in text
 
 

@@ -10,7 +10,7 @@ import pytest
 from sllm_core import messages
 from sllm_core.config import with_values
 from sllm_core.errors import Cancelled, DataError
-from sllm_core.jobs import pipeline, runs, worker
+from sllm_core.jobs import models, pipeline, runs, training, worker
 from sllm_core.jobs.channel import read_events
 from sllm_core.messages import Done, Failed, Log, Plan, Resumed, Stopped
 from tests.training_helpers import in_fork
@@ -152,7 +152,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_said(project):
     run, *_ = do(project, save_interval=2)
     for name in ("step_8.pt", "best_model.pt"):
         damage(project, name)
-    run = pipeline.change_limits(run, {"max_steps": 10})
+    run = training.change_limits(run, {"max_steps": 10})
     _, last, code, said = do(project, run=run)
     assert (code, last.step) == (0, 10)
     told = [m.text for m in said if isinstance(m, Log) and m.code == "E-CKPT-HASH"]
@@ -166,7 +166,7 @@ def test_only_damaged_checkpoints_end_in_a_refusal(project):
     for path in project.checkpoints_dir.glob("*.pt"):
         damage(project, path.name)
     before = sorted(path.name for path in project.checkpoints_dir.iterdir())
-    _, last, code, _ = do(project, run=pipeline.change_limits(run, {"max_steps": 10}))
+    _, last, code, _ = do(project, run=training.change_limits(run, {"max_steps": 10}))
     assert (code, last.code) == (1, "E-CKPT-HASH")
     assert sorted(path.name for path in project.checkpoints_dir.iterdir()) == before
 
@@ -190,7 +190,7 @@ def test_other_data_or_tokenizer_is_refused_by_name(project, tmp_path):
     source = type(config.sources[0])(2, str(tmp_path / "more"))
     more = replace(config, sources=(*config.sources, source))
     pipeline.prepare(project, more, pipeline.Job(lambda _: None))
-    _, last, code, _ = do(project, run=pipeline.change_limits(run, {"max_steps": 9}))
+    _, last, code, _ = do(project, run=training.change_limits(run, {"max_steps": 9}))
     assert (code, last.code) == (1, "E-DATA-STALE")
     assert run.provenance["dataset_id"][:12] in last.text
     assert "--continue-from last" in last.text
@@ -204,7 +204,7 @@ def test_what_a_run_keeps_for_life_is_refused_by_name(project, values):
     with pytest.raises(
         Exception, match=rf"keeps its {next(iter(values))}.*\n.*\n.*E-RESUME-OPTION"
     ):
-        pipeline.change_limits(run, values)
+        training.change_limits(run, values)
 
 
 def test_a_larger_budget_goes_on_and_a_complete_run_is_said_to_be(project):
@@ -212,7 +212,7 @@ def test_a_larger_budget_goes_on_and_a_complete_run_is_said_to_be(project):
     _, last, code, _ = do(project, run=run)
     assert (code, last.code) == (1, "E-TRAIN-STEPS")
     assert "complete: step 8 of 8" in last.text
-    _, last, code, said = do(project, run=pipeline.change_limits(run, {"max_steps": 11}))
+    _, last, code, said = do(project, run=training.change_limits(run, {"max_steps": 11}))
     assert (code, last.step) == (0, 11)
     assert [m.total_steps for m in said if isinstance(m, Plan)][-1] == 11
     assert runs.summarize(runs.open_run(project, run.id)).total_steps == 11
@@ -220,13 +220,13 @@ def test_a_larger_budget_goes_on_and_a_complete_run_is_said_to_be(project):
 
 def test_a_changed_budget_is_applied_once_and_then_resumes_exactly(project, arm):
     run, *_ = do(project, save_interval=2)
-    run = pipeline.change_limits(run, {"max_steps": 16})
+    run = training.change_limits(run, {"max_steps": 16})
     plain = {m.step: m.loss_hex for m in do(project, run=run)[3] if isinstance(m, messages.Step)}
     arm("step.forward:7:term")
     other, *_ = do(project, save_interval=2)  # the same run again, interrupted before its end
     arm("")
     other, *_ = do(project, run=other)
-    other = pipeline.change_limits(other, {"max_steps": 16})
+    other = training.change_limits(other, {"max_steps": 16})
     arm("step.forward:9:term")
     _, _, _, first = do(project, run=other)
     arm("")
@@ -239,7 +239,7 @@ def test_a_changed_budget_is_applied_once_and_then_resumes_exactly(project, arm)
 def test_a_time_budget_that_is_extended_ends(project):
     run, last, _, _ = do(project, max_steps=None, max_time_s=1.0)
     assert last.step > 0
-    run = pipeline.change_limits(run, {"max_time_s": 2.0})
+    run = training.change_limits(run, {"max_time_s": 2.0})
     _, again, code, _ = do(project, run=run)
     assert code == 0
     assert last.step < again.step < 40 * last.step
@@ -255,7 +255,7 @@ def test_nothing_is_started_on_a_disk_without_room(project, monkeypatch):
 def test_continuing_takes_weights_and_shape_and_a_fresh_optimizer(project):
     _, _, _, said = do(project)
     start = next(m for m in said if isinstance(m, messages.Step))
-    config = pipeline.adopt_shape(
+    config = models.adopt_shape(
         project, with_values(project.load_config(), {"max_steps": 2}), "last"
     )
     run = runs.new_run(project, "train", config, continue_from="last")

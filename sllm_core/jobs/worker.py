@@ -141,12 +141,15 @@ def run_job(
 def _do(
     run: Run, emit: Callable[[Message], None], desired: Callable[[], Desired], resume: str
 ) -> Message:
-    from sllm_core.jobs import pipeline  # heavy: after the folder says that we have started
+    from sllm_core.jobs import (  # heavy: after the folder says that we have started
+        pipeline,
+        training,
+    )
 
     job = pipeline.Job(emit, desired)
     job.check()
     if run.kind == "train":
-        return pipeline.train(run, job, resume)
+        return training.train(run, job, resume)
     if run.kind == "scan":
         found = pipeline.scan(run.project, run.config, job)
         return Done(reason="scanned", elapsed_s=found.elapsed_s)
@@ -180,7 +183,7 @@ def serve(project: Project) -> None:
     ``{"request": 1, "prompt": "...", "checkpoint": "best", "settings": {...}, "seed": 0}`` is
     answered by `token` messages and one `generated`; ``{"cancel": 1}`` ends request 1 early.
     """
-    from sllm_core.jobs import pipeline
+    from sllm_core.jobs import models
     from sllm_core.sampler import write
 
     channel = PipeChannel(sys.stdout)
@@ -205,10 +208,10 @@ def serve(project: Project) -> None:
 
     def answer(body: dict[str, Any]) -> Message:
         number, name = int(body["request"]), str(body.get("checkpoint", "best"))
-        key = pipeline.model_key(project, name)
+        key = models.model_key(project, name)
         if loaded.get("key") != key:
             loaded.clear()
-            loaded.update(key=key, model=pipeline.load_model(project, name))
+            loaded.update(key=key, model=models.load_model(project, name))
         model, used, device, _ = loaded["model"]
         settings = fields.from_mapping(SamplingConfig, body.get("settings", {}), "the request")
         seed = int(body.get("seed", settings.sample_seed))
