@@ -89,8 +89,8 @@ class Checkpoints:
             "checkpoints": [dataclasses.asdict(row) for row in rows],
         }
         text = json.dumps(body, indent=1) + "\n"
-        write_text(self.folder / "index.json", text, point="index.write")
         write_text(self.folder / "index.copy.json", text, point="index.write")
+        write_text(self.folder / "index.json", text, point="index.write")  # this one commits
 
     def settle(self) -> list[str]:
         """Finish what a killed process left half done; only under the run's lock.
@@ -233,8 +233,11 @@ class Checkpoints:
             return
         self._commit([replace(r, state="deleting") if r.file in doomed else r for r in rows])
         for name in doomed:
-            (self.folder / name).unlink(missing_ok=True)
-        self._commit([row for row in rows if row.file not in doomed])
+            with contextlib.suppress(OSError):  # in use somewhere: `settle` tries again
+                (self.folder / name).unlink(missing_ok=True)
+        gone = {name for name in doomed if not (self.folder / name).exists()}
+        marked = [replace(r, state="deleting") if r.file in doomed else r for r in rows]
+        self._commit([row for row in marked if row.file not in gone])
 
     # -- reading -----------------------------------------------------------------------------
 

@@ -168,7 +168,9 @@ class Windows:
                 f"The text has {len(tokens):,} tokens; one window of {seq_len:,} needs "
                 f"{seq_len + 1:,}.",
                 safe="Nothing was changed.",
-                todo=f"Add text, or use a window (seq_len) of at most {max(2, len(tokens) - 1)}.",
+                todo=f"Add text, or use a window (seq_len) of at most {len(tokens) - 1}."
+                if len(tokens) > 2
+                else "Add text.",
             )
         self.tokens, self.seq_len, self.stride, self.seed = tokens, seq_len, stride, seed
         # One row for every start, without a copy; a plain array is quicker to index than a map.

@@ -426,7 +426,8 @@ class Builder:
         (self._open_sides.discard if item.is_last else self._open_sides.add)(item.side)
         mine = self._tokens.setdefault(item.row.id, {})
         mine[item.side] = mine.get(item.side, 0) + len(ids)
-        n_bytes = int(self._token_bytes[ids].sum())
+        is_whole = item.text_hash == item.row.text_hash
+        n_bytes = (item.row.text_bytes or 0) if is_whole else int(self._token_bytes[ids].sum())
         self._text_bytes[item.side] += n_bytes
         return n_bytes
 

@@ -1,11 +1,11 @@
 """Run folders: made, found, listed. Who is alive is read from locks, never from process ids."""
 
+import contextlib
 import dataclasses
+import datetime as dt
 import json
 import platform
-import re
 import secrets
-import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +21,7 @@ from sllm_core.project import Lock, Project, check_name, remove_temp_files, writ
 
 KEEP_DATA_RUNS = 5
 _STAMP = "%Y%m%d-%H%M%S"
-_STAMPED = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2][0-9]|30)-([01]\d|2[0-3])([0-5]\d){2}-")
+_SECOND = dt.timedelta(seconds=1)
 LANES = {"train": "accelerator", "scan": "data", "prepare": "data"}
 _LIBRARIES = ("torch", "tokenizers", "tiktoken", "numpy", "safetensors")
 
@@ -80,11 +80,12 @@ def new_run(project: Project, kind: str, config: ProjectConfig, **options: Any) 
 
 def _new_id(project: Project, kind: str) -> str:
     """A name that sorts behind every other one, also within a second or after the clock jumped."""
-    stamp = time.strftime(_STAMP)
-    last = max((name[:15] for name in run_ids(project) if _STAMPED.match(name)), default="")
-    if last >= stamp:
-        stamp = time.strftime(_STAMP, time.localtime(time.mktime(time.strptime(last, _STAMP)) + 1))
-    return f"{stamp}-{kind}-{secrets.token_hex(2)}"
+    now = dt.datetime.now().replace(microsecond=0)  # noqa: DTZ005 - the user's own clock
+    for name in reversed(run_ids(project)):
+        with contextlib.suppress(ValueError):  # a folder that somebody named
+            now = max(now, dt.datetime.strptime(name[:15], _STAMP) + _SECOND)  # noqa: DTZ007
+            break
+    return f"{now.strftime(_STAMP)}-{kind}-{secrets.token_hex(2)}"
 
 
 def versions() -> dict[str, Any]:
