@@ -12,6 +12,7 @@ from sllm_core.fields import option
 
 SCHEMA_VERSION = 1
 STYLES = ("modern", "llama", "classic")
+MAX_RATE = {"adamw": 0.01, "muon": 0.2}  # ENGINE 4.4
 SPLITS = ("llama3", "gpt2", "qwen2")
 SCHEDULES = ("auto", "cosine", "wsd", "linear", "constant")
 TEXT_EXTENSIONS = tuple(
@@ -447,11 +448,8 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check every field and the rate against its optimizer."""
+        """Check every field; the rate is checked where the style is known."""
         fields.check(self)
-        limit = 0.01 if self.optimizer == "adamw" else 0.2
-        if self.learning_rate is not None and self.learning_rate > limit:
-            raise _clash(f"a learning rate of {self.learning_rate:g} is too high for adamw (0.01)")
 
     def with_limits(self, **limits: float | None) -> "TrainConfig":
         """The same training with exactly these of epochs, max_steps, max_tokens, max_time_s."""
@@ -510,6 +508,13 @@ class ProjectConfig:
                 f"the window of {self.train.seq_len} tokens (seq_len) is longer than the longest "
                 f"context of {self.model.max_seq_len} (max_seq_len)"
             )
+        rate = self.train.learning_rate
+        optimizer = resolve_optimizer(self.train.optimizer, self.model.style)
+        if rate is not None and rate > MAX_RATE[optimizer]:
+            raise _clash(
+                f"a learning rate of {rate:g} (learning_rate) is too high for {optimizer}, which "
+                f"takes up to {MAX_RATE[optimizer]:g}"
+            )
         ids = [source.id for source in self.sources]
         if len(ids) != len(set(ids)):
             raise _clash("two sources have the same id")
@@ -525,6 +530,13 @@ SECTIONS: dict[str, type] = {
 FIELD_SECTION: dict[str, str] = {
     field.name: name for name, kind in SECTIONS.items() for field in dataclasses.fields(kind)
 }
+
+
+def resolve_optimizer(optimizer: str, style: str) -> str:
+    """What ``auto`` means: muon for the modern blocks, adamw for classic."""
+    if optimizer != "auto":
+        return optimizer
+    return "adamw" if style == "classic" else "muon"
 
 
 def _clash(words: str) -> ConfigError:

@@ -106,6 +106,14 @@ def open_tokens(project: Project, manifest: Manifest, side: str) -> npt.NDArray[
     expected = manifest.train_tokens if side == "train" else manifest.val_tokens
     if tokens.dtype.str != manifest.dtype or tokens.shape != (expected,):
         raise DataError("CHANGED", f"{path.name} does not hold {expected:,} tokens.")
+    if len(tokens) and int(tokens.max()) >= manifest.vocab_size:
+        raise DataError(
+            "TOKENS",
+            f"{path.name} holds the id {int(tokens.max())}; the vocabulary ends at "
+            f"{manifest.vocab_size - 1}.",
+            safe="It is not trained on.",
+            todo="Prepare again: sllm.py prepare PROJECT",
+        )
     return tokens
 
 

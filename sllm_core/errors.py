@@ -13,7 +13,6 @@ SllmError
 ├── TrainError       E-TRAIN-*    a run that cannot start or go on
 ├── RunError         E-RUN-*      a run that is not there
 ├── ResumeError      E-RESUME-*   a run that cannot be continued as asked
-├── DependencyError  E-DEP-*      a package that is missing or too old
 └── UsageError       E-USAGE      a command that was not understood
 
 Anything else that is raised is our own mistake: it goes to the log with its traceback.
@@ -64,7 +63,6 @@ CODES: dict[str, str] = {
     "E-RUN-MISSING": "There is no such run.",
     "E-RESUME-INEXACT": "A resumed run cannot repeat its numbers exactly.",
     "E-RESUME-OPTION": "A resumed run keeps its settings.",
-    "E-DEP-MISSING": "A package is not installed.",
     "E-USAGE": "The command was not understood.",
 }
 
@@ -169,12 +167,6 @@ class ResumeError(SllmError):
     """A run cannot be resumed as asked."""
 
     area = "RESUME"
-
-
-class DependencyError(SllmError):
-    """A package is missing or too old."""
-
-    area = "DEP"
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it

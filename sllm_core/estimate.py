@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from sllm_core.config import ModelConfig, TrainConfig
+from sllm_core.config import ModelConfig, TrainConfig, resolve_optimizer
 
 BF16_SHARE = 0.5  # activations in bf16 beside float32
 
@@ -96,13 +96,6 @@ def optimizer_bytes(config: ModelConfig, optimizer: str) -> int:
         n = count_parameters(replace(config, bias=False))
         matrices = n.attention + n.mlp
     return 8 * count_parameters(config).total - 4 * matrices
-
-
-def resolve_optimizer(optimizer: str, style: str) -> str:
-    """What ``auto`` means: muon for the modern blocks, adamw for classic."""
-    if optimizer != "auto":
-        return optimizer
-    return "adamw" if style == "classic" else "muon"
 
 
 def default_learning_rate(optimizer: str, d_model: int) -> float:

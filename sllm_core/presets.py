@@ -99,7 +99,7 @@ def apply(project: ProjectConfig, preset: Preset, **given: str) -> ProjectConfig
             **given,
         },
     )
-    if optimizer_of(changed) == "adamw":
+    if settings.resolve_optimizer(changed.train.optimizer, changed.model.style) == "adamw":
         changed = settings.with_values(changed, {"learning_rate": preset.learning_rate})
     return replace(changed, preset=preset.name)
 
@@ -111,11 +111,3 @@ def build(project: ProjectConfig, preset: str | None, sets: list[str]) -> Projec
         first = {name: values[name] for name in ("style", "optimizer") if name in values}
         project = apply(project, find(preset), **first)
     return settings.with_values(project, values)
-
-
-def optimizer_of(project: ProjectConfig) -> str:
-    """The optimizer that ``auto`` means for the project's style."""
-    chosen = project.train.optimizer
-    if chosen != "auto":
-        return chosen
-    return "adamw" if project.model.style == "classic" else "muon"

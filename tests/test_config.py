@@ -167,7 +167,6 @@ def test_whole_numbers_are_taken_where_a_fraction_is_meant():
         (ModelConfig, {"d_model": 12, "n_heads": 4}, ["3"]),
         (ModelConfig, {"head_dim": 5}, ["5"]),
         (DataConfig, {"min_file_bytes": 9, "max_file_bytes": 8}, ["9", "8"]),
-        (TrainConfig, {"optimizer": "adamw", "learning_rate": 0.02}, ["0.02", "0.01"]),
     ],
 )
 def test_fields_that_clash_are_refused_with_both_values(kind, values, numbers):
@@ -459,3 +458,17 @@ def test_older_settings_are_migrated_step_by_step(monkeypatch):
 
 def test_every_older_version_has_its_migration():
     assert len(settings.MIGRATIONS) == settings.SCHEMA_VERSION - 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"optimizer": "adamw"}, {"style": "classic"}],
+    ids=["asked for by name", "brought by the style"],
+)
+def test_a_rate_that_only_muon_can_take_is_refused_for_adamw(values):
+    with pytest.raises(ConfigError) as caught:
+        settings.with_values(ProjectConfig(), {**values, "learning_rate": 0.02})
+    assert all(part in caught.value.text for part in ("0.02", "0.01", "learning_rate"))
+    assert (
+        settings.with_values(ProjectConfig(), {"learning_rate": 0.02}).train.learning_rate == 0.02
+    )

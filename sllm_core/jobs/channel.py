@@ -233,10 +233,7 @@ def describe(message: Message) -> str:  # noqa: C901 - a table reads best whole
         case Saved():
             return f"Saved {message.path} (step {message.step:,}, {fmt.size(message.size_bytes)})"
         case m.Resumed():
-            unlike = f" Not bit-exact: {'; '.join(message.differences)}." * bool(
-                message.differences
-            )
-            return f"Resumed at step {message.step:,} from {message.path}.{unlike}"
+            return f"Resumed at step {message.step:,} from {message.path}"
         case m.StateChanged():
             return (
                 f"{message.state.capitalize()} at step {message.step:,}. {message.reason}".strip()

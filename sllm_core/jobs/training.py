@@ -7,6 +7,8 @@ import dataclasses
 from dataclasses import replace
 from typing import Any
 
+from numpy.typing import NDArray
+
 from sllm_core import (
     dataset,
     estimate,
@@ -83,6 +85,9 @@ def train(run: Run, job: Job, resume: str = "") -> Done | Stopped:
             _apply_changes(worker, content)
             store.supersede(run.id, worker.state.step)
             job.emit(Resumed(worker.state.step, f"checkpoints/{row.file}", tuple(differences)))
+            if differences:
+                words = f"Resume is not bit-exact because {'; '.join(differences)}."
+                job.emit(Log(words, "warning", "E-RESUME-INEXACT"))
         else:
             _start_weights(worker, run, used, job)
         _check_disk(worker, project)
@@ -167,74 +172,27 @@ def _assemble(
     content: dict[str, Any] | None,
 ) -> tuple[Run, trainer.Inputs, trainer.State]:
     """Windows, device, plan and model of a run; what was decided is written into run.json."""
-    resolved = run.resolved
-    seq_len = run.config.train.seq_len
-    stride = run.config.train.stride or seq_len
     with job.step("windows"):
-        tokens = dataset.open_tokens(run.project, manifest, "train")
-        val_tokens = dataset.open_tokens(run.project, manifest, "val")
-        windows = Windows(tokens, seq_len, stride, run.config.train.seed)
-        if len(val_tokens) < 2:
-            job.emit(Log("There is too little text for a validation side.", "warning"))
+        windows, val_tokens = _open_windows(run, manifest, job)
     with job.step("batches"):
-        model_config = replace(run.config.model, vocab_size=used.vocab_size).resolve()
-        wish = estimate.resolve_training(
-            run.config.train, model_config, manifest.train_tokens, windows.n_windows
-        )
-        if run.config.train.batch_size and wish.batch_size != run.config.train.batch_size:
-            job.emit(
-                Log(
-                    f"The batch is {wish.batch_size} instead of {run.config.train.batch_size}: "
-                    f"there are only {windows.n_windows} windows.",
-                    "warning",
-                )
-            )
-        _refuse_no_steps(wish, windows)
-        if resolved:
-            wish = fields.from_mapping(TrainConfig, resolved["train"], "run.json")
+        shape = replace(run.config.model, vocab_size=used.vocab_size).resolve()
+        train = _resolve(run, shape, manifest, windows, job)
+        n_tokens = 8 * train.seq_len
         device = devices.choose(
-            wish.device, wish.precision, d_model=model_config.d_model, n_tokens=seq_len * 8
+            train.device, train.precision, d_model=shape.d_model, n_tokens=n_tokens
         )
     with job.step("model"):
-        if not resolved:
-            trial = probe.try_step(model_config, wish, device, job.check)
-            run, wish = _decide(run, wish, windows, device, trial, manifest, used, model_config)
-            resolved = run.resolved
-        model = GPT(model_config, gradient_checkpointing=wish.gradient_checkpointing)
+        if not run.resolved:
+            trial = probe.try_step(shape, train, device, job.check)
+            run, train = _decide(run, train, windows, device, trial, manifest, used, shape)
+        model = GPT(shape, gradient_checkpointing=train.gradient_checkpointing)
         if content is None:
-            model.init_weights(wish.seed, is_output_zero=wish.optimizer == "muon")
+            model.init_weights(train.seed, is_output_zero=train.optimizer == "muon")
         model.to(device.torch)
-    state = trainer.State(
-        total_steps=resolved["total_steps"],
-        warmup_steps=resolved["warmup_steps"],
-        micro_batch_size=resolved["micro_batch_size"],
-    )
-    if content is not None:  # what a time budget has made of the plan
-        state.total_steps = content["state"]["total_steps"]
-    n_params = model.n_params()
-    assert n_params == estimate.count_parameters(model_config).total
-    assert wish.batch_size is not None
-    job.emit(
-        Plan(
-            step=0,
-            total_steps=state.total_steps,
-            warmup_steps=state.warmup_steps,
-            reason=resolved["reason"],
-            n_params=n_params,
-            tokens_per_step=wish.batch_size * wish.seq_len,
-            steps_per_epoch=max(1, windows.n_windows // wish.batch_size),
-            micro_batch_size=state.micro_batch_size,
-            grad_accum_steps=wish.batch_size // state.micro_batch_size,
-            precision=device.precision,
-            precision_reason=resolved["precision_reason"],
-            forecast_s=resolved["forecast_s"],
-        )
-    )
-    plans = {m.step: m for m in history(run.folder) if isinstance(m, Plan) and m.step}
     inputs = trainer.Inputs(
         run=run.id,
         model=model,
-        train=wish,
+        train=train,
         device=device,
         tokenizer=used,
         dataset_id=manifest.dataset_id,
@@ -243,9 +201,67 @@ def _assemble(
         store=store,
         emit=job.emit,
         desired=job.desired,
-        replayed=plans,
+        replayed={m.step: m for m in history(run.folder) if isinstance(m, Plan) and m.step},
     )
+    state = trainer.State(
+        total_steps=run.resolved["total_steps"],
+        warmup_steps=run.resolved["warmup_steps"],
+        micro_batch_size=run.resolved["micro_batch_size"],
+    )
+    if content is not None:  # what a time budget has made of the plan
+        state.total_steps = content["state"]["total_steps"]
+    job.emit(_first_plan(run, inputs, state))
     return run, inputs, state
+
+
+def _open_windows(run: Run, manifest: Manifest, job: Job) -> tuple[Windows, NDArray[Any]]:
+    """The windows to train on and the tokens to validate on."""
+    train = run.config.train
+    tokens = dataset.open_tokens(run.project, manifest, "train")
+    val_tokens = dataset.open_tokens(run.project, manifest, "val")
+    if len(val_tokens) < 2:
+        job.emit(Log("There is too little text for a validation side.", "warning"))
+    return Windows(tokens, train.seq_len, train.stride or train.seq_len, train.seed), val_tokens
+
+
+def _resolve(
+    run: Run, shape: ModelConfig, manifest: Manifest, windows: Windows, job: Job
+) -> TrainConfig:
+    """The training settings with nothing left open but the machine's part.
+
+    Raises:
+        TrainError: they give no step at all.
+    """
+    given = run.config.train
+    train = estimate.resolve_training(given, shape, manifest.train_tokens, windows.n_windows)
+    if given.batch_size and train.batch_size != given.batch_size:
+        words = f"The batch is {train.batch_size} instead of {given.batch_size}"
+        job.emit(Log(f"{words}: there are only {windows.n_windows} windows.", "warning"))
+    _refuse_no_steps(train, windows)
+    if run.resolved:
+        train = fields.from_mapping(TrainConfig, run.resolved["train"], "run.json")
+    return train
+
+
+def _first_plan(run: Run, inputs: trainer.Inputs, state: trainer.State) -> Plan:
+    """What will be trained and how, for people to read before it begins."""
+    train, n_params = inputs.train, inputs.model.n_params()
+    assert n_params == estimate.count_parameters(inputs.model.config).total
+    assert train.batch_size is not None
+    return Plan(
+        step=0,
+        total_steps=state.total_steps,
+        warmup_steps=state.warmup_steps,
+        reason=run.resolved["reason"],
+        n_params=n_params,
+        tokens_per_step=train.batch_size * train.seq_len,
+        steps_per_epoch=max(1, inputs.windows.n_windows // train.batch_size),
+        micro_batch_size=state.micro_batch_size,
+        grad_accum_steps=train.batch_size // state.micro_batch_size,
+        precision=inputs.device.precision,
+        precision_reason=run.resolved["precision_reason"],
+        forecast_s=run.resolved["forecast_s"],
+    )
 
 
 def _refuse_no_steps(train: TrainConfig, windows: Windows) -> None:
