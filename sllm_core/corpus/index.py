@@ -244,10 +244,13 @@ class Index:
         while rows := found.fetchmany(1000):
             yield from (FileRow(*row) for row in rows)
 
-    def unused_files(self, limit: int = 1000) -> list[FileRow]:
-        """Skipped and failed rows, for the report."""
-        where = "WHERE state != 'used' ORDER BY state, reason, source_id, path LIMIT ?"
-        return [FileRow(*row) for row in self._db.execute(f"{_SELECT} {where}", (limit,))]
+    def unused_files(self, limit: int, *, but: tuple[str, ...] = ()) -> list[FileRow]:
+        """Skipped and failed rows, for the report, without those of the reasons ``but``."""
+        marks = ", ".join("?" * len(but))
+        where = f"WHERE state != 'used' AND reason NOT IN ({marks})"
+        order = "ORDER BY state, reason, source_id, path LIMIT ?"
+        found = self._db.execute(f"{_SELECT} {where} {order}", (*but, limit))
+        return [FileRow(*row) for row in found]
 
     def counts(self) -> dict[tuple[str, str], tuple[int, int]]:
         """(state, reason) -> (files, text bytes)."""
