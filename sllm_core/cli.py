@@ -154,8 +154,8 @@ def build_parser() -> Parser:
     train = add("train", "train a model (prepares first if needed)")
     _add_settings(train)
     limits = train.add_mutually_exclusive_group()
-    limits.add_argument("--max-steps", type=int, metavar="N")
-    limits.add_argument("--epochs", type=float, metavar="N")
+    limits.add_argument("--max-steps", type=int, metavar="N", help="updates of the weights")
+    limits.add_argument("--epochs", type=float, metavar="N", help="passes over the text")
     limits.add_argument("--tokens", type=_whole, metavar="N", help="such as 2e6")
     limits.add_argument("--time", metavar="45m", help="training time")
     origin = train.add_mutually_exclusive_group()
@@ -194,8 +194,12 @@ _whole.__name__ = "number"
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", metavar="NAME", help="see README")
-    parser.add_argument("--set", metavar="key=value", action="append", default=[], dest="sets")
+    slugs = ", ".join(preset.slug for preset in presets.PRESETS)
+    parser.add_argument("--preset", metavar="NAME", help=slugs)
+    words = "any setting by its name, again and again; help/settings.md lists them"
+    parser.add_argument(
+        "--set", metavar="key=value", action="append", default=[], dest="sets", help=words
+    )
 
 
 # -- commands ------------------------------------------------------------------------------------

@@ -532,6 +532,19 @@ FIELD_SECTION: dict[str, str] = {
 }
 
 
+def settings_page() -> str:
+    """`help/settings.md`: every setting of every section, made from the fields themselves."""
+    parts = [
+        "# Settings\n\nEach is a field of a form and `--set name=value` on the command line; "
+        "`auto` leaves one open.\nThis page is made from the program's own fields "
+        "(`python -m tests.test_readme` writes it).\n"
+    ]
+    for name, kind in SECTIONS.items():
+        title = (kind.__doc__ or "").split("\n")[0]
+        parts.append(f"## {name}\n\n{title}\n\n{fields.describe(kind)}")
+    return "\n".join(parts)
+
+
 def resolve_optimizer(optimizer: str, style: str) -> str:
     """What ``auto`` means: muon for the modern blocks, adamw for classic."""
     if optimizer != "auto":

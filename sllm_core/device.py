@@ -82,10 +82,11 @@ def _cpu_precision(precision: str, d_model: int, n_tokens: int) -> tuple[str, st
     return ("bf16" if gain >= BF16_GAIN else "fp32"), words
 
 
-def matmul_gain(width: int, n_rows: int, budget_s: float = 0.05) -> float | None:
+def matmul_gain(width: int, n_rows: int, budget_s: float = 0.3) -> float | None:
     """Speed of a bf16 matrix product over float32 on this CPU; None if one already takes too long.
 
-    One product at a time: without bf16 instructions a single step can be 15 times slower.
+    One product at a time: without bf16 instructions a single step can be 15 times slower. The
+    quickest of many rounds counts, so that a busy moment does not decide about a whole night.
     """
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(min(n_rows, 1024), width, generator=generator)
@@ -93,12 +94,12 @@ def matmul_gain(width: int, n_rows: int, budget_s: float = 0.05) -> float | None
     half_a, half_b = a.bfloat16(), b.bfloat16()
     times: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     begun = time.perf_counter()
-    for round_number in range(12):
+    for round_number in range(60):
         for x, y in ((a, b), (half_a, half_b)):
             start = time.perf_counter()
             x @ y
             times[x.dtype].append(time.perf_counter() - start)
-        if round_number >= 2 and time.perf_counter() - begun > budget_s:
+        if round_number >= 4 and time.perf_counter() - begun > budget_s:
             break
         if round_number == 0 and times[torch.bfloat16][0] > max(1.0, 20 * times[torch.float32][0]):
             return None

@@ -188,3 +188,33 @@ def from_mapping(kind: type, values: Mapping[str, Any], where: str) -> Any:
                 "KEY", f"{where} has no setting {key!r}.{nearest(key, known)}", safe=""
             )
     return kind(**values)
+
+
+def describe(kind: type) -> str:
+    """A Markdown table of a config dataclass: name, label, what it does, limits, default."""
+    rows = ["| setting | label | what it does | range | default |", "|---|---|---|---|---|"]
+    for field in dataclasses.fields(kind):
+        about: Info = field.metadata["info"]
+        default = f"open: {about.auto}" if field.default is None else _shown(field.default)
+        if about.auto and field.default == "auto":
+            default = f"auto: {about.auto}"
+        cells = (f"`{field.name}`", about.label, about.help, _range(about), default)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value) or "none"
+    return str(value)
+
+
+def _range(about: Info) -> str:
+    if about.choices:
+        return ", ".join(about.choices)
+    ends = [f"{end:,.12g}" for end in (about.minimum, about.maximum) if end is not None]
+    if about.minimum is not None and about.maximum is None:
+        ends = [f"from {ends[0]}"]
+    return f"{' to '.join(ends)} {about.unit}".strip() or "-"

@@ -3,12 +3,13 @@
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sllm_core import cli, errors, estimate, fmt, presets
+from sllm_core import VERSION, cli, config, errors, estimate, fmt, presets
 from sllm_core.config import FIELD_SECTION, ModelConfig, ProjectConfig
 from sllm_core.model import GPT
 
@@ -73,9 +74,19 @@ def test_every_command_line_shown_is_one_the_program_understands(line):
     cli.build_parser().parse_args([word.strip('"') for word in words])
 
 
+def test_the_version_is_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    newest = re.search(r"^## (\S+) - ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert VERSION == project["version"] == newest.group(1)
+
+
 def test_every_file_linked_is_there():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_page_of_settings_is_made_from_the_fields():
+    assert (ROOT / "help" / "settings.md").read_text(encoding="utf-8") == config.settings_page()
 
 
 def test_every_setting_named_exists():
@@ -119,3 +130,7 @@ def test_the_python_lines_load_a_checkpoint(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+if __name__ == "__main__":
+    (ROOT / "help" / "settings.md").write_text(config.settings_page(), encoding="utf-8")

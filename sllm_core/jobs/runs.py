@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from sllm_core import VERSION, messages
 from sllm_core import config as settings
-from sllm_core import messages
 from sllm_core.config import ProjectConfig
 from sllm_core.errors import RunError
 from sllm_core.jobs.channel import history
@@ -96,7 +96,8 @@ def versions() -> dict[str, Any]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return {"python": platform.python_version(), "system": platform.platform(), "libraries": found}
+    here = {"program": VERSION, "python": platform.python_version(), "system": platform.platform()}
+    return {**here, "libraries": found}
 
 
 def open_run(project: Project, run_id: str) -> Run:
@@ -159,9 +160,10 @@ def is_alive(run: Run) -> bool:
 
 
 def tidy(run: Run) -> None:
-    """Remove what a killed process left in the run folder; only under its lock."""
-    remove_temp_files(run.folder)
-    remove_temp_files(run.project.root)
+    """Remove unfinished files that a killed process left; only under the run's lock."""
+    project = run.project
+    for folder in (run.folder, project.root, project.tokenizer_dir, project.data_dir):
+        remove_temp_files(folder)
 
 
 def summarize(run: Run) -> RunInfo:
