@@ -10,6 +10,7 @@ from sllm_core import fields
 from sllm_core.errors import ConfigError
 from sllm_core.fields import option
 
+VERSION = "0.1.0"  # of the program
 SCHEMA_VERSION = 1
 STYLES = ("modern", "llama", "classic")
 MAX_RATE = {"adamw": 0.01, "muon": 0.2}  # ENGINE 4.4

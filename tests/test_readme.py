@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sllm_core import VERSION, cli, config, errors, estimate, fmt, presets
+from sllm_core import cli, config, errors, estimate, fmt, presets
 from sllm_core.config import FIELD_SECTION, ModelConfig, ProjectConfig
 from sllm_core.model import GPT
 
@@ -77,7 +77,7 @@ def test_every_command_line_shown_is_one_the_program_understands(line):
 def test_the_version_is_the_same_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     newest = re.search(r"^## (\S+) - ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
-    assert VERSION == project["version"] == newest.group(1)
+    assert config.VERSION == project["version"] == newest.group(1)
 
 
 def test_every_file_linked_is_there():

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sllm_core import VERSION, messages
 from sllm_core import config as settings
+from sllm_core import messages
 from sllm_core.config import ProjectConfig
 from sllm_core.errors import RunError
 from sllm_core.jobs.channel import history
@@ -96,8 +96,8 @@ def versions() -> dict[str, Any]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    here = {"program": VERSION, "python": platform.python_version(), "system": platform.platform()}
-    return {**here, "libraries": found}
+    here = {"program": settings.VERSION, "python": platform.python_version()}
+    return {**here, "system": platform.platform(), "libraries": found}
 
 
 def open_run(project: Project, run_id: str) -> Run:
