@@ -198,14 +198,15 @@ class Checkpoints:
         self._commit(rows)
         return rows
 
-    def supersede(self, run: str, step: int) -> None:
-        """The run goes on from ``step``: later checkpoints of it stay, but are no longer newest."""
-        rows = self.rows()
+    def supersede(self, run: str, step: int, file: str) -> None:
+        """The run goes on from ``file`` at ``step``: its later checkpoints are no longer newest."""
+        listed = self.rows()
+        rows = [replace(row, state="ok") if row.file == file else row for row in listed]
         later = [row for row in rows if row.run == run and row.step > step and row.state == "ok"]
         best = next((row for row in later if row.file == BEST_NAME), None)
         if best is not None and (self.folder / BEST_NAME).exists():
             rows = self._move_best(rows, best, f"best_{run}_step_{best.step}.pt")
-        if later:
+        if later or rows != listed:
             self._commit(
                 [
                     replace(row, state="superseded")
@@ -289,7 +290,8 @@ class Checkpoints:
 
     def find(self, name: str) -> Row | None:
         """The row of ``best``, ``last`` or a file name; None when it is not listed."""
-        rows = [row for row in self.rows() if row.state == "ok"]
+        listed = self.rows()
+        rows = [row for row in listed if row.state == "ok"]
         if name == "best":
             return next((row for row in rows if row.file == BEST_NAME), None) or self.find("last")
         if name == "last":
@@ -297,7 +299,8 @@ class Checkpoints:
             return self.newest_good(run)[0] if run is not None else None
         path = Path(name)
         is_here = not path.is_absolute() or path.parent == self.folder
-        return next((row for row in rows if is_here and row.file == path.name), None)
+        named = (row for row in listed if row.file == path.name and row.state != "deleting")
+        return next(named, None) if is_here else None
 
     def load(self, row: Row) -> dict[str, Any]:
         """The verified content of a listed checkpoint, on the CPU.

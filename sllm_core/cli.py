@@ -108,9 +108,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse with E-USAGE."""
-        raise UsageError(
-            "USAGE", f"{message[0].upper()}{message[1:]}.", todo=f"See: {self.prog} -h"
-        )
+        hint = ""
+        if message.startswith("unrecognized arguments") and "=" in message:
+            hint = " Write --set in front of each setting."
+        words = f"{message[0].upper()}{message[1:]}.{hint}"
+        raise UsageError("USAGE", words, todo=f"See: {self.prog} -h")
 
 
 def build_parser() -> Parser:
@@ -252,10 +254,15 @@ def run_scan(arguments: argparse.Namespace, console: Console) -> int:
     if code == 0 and not arguments.json:
         with Index(opened.db_path) as index:
             rows = index.unused_files(21, but=("extension", "empty"))  # the two that need no look
+            converted = index.converted_files(20)
         for row in rows[:20]:
             print(f"  {row.state:8} {row.reason:16} {row.path_text}")
         if len(rows) > 20:
             print("  ... (all of them are in project.db)")
+        for row in converted:
+            print(f"  used     from {row.encoding:11} {row.path_text}")
+    if code == 0 and (arguments.sets or arguments.preset):
+        _keep(opened, config, arguments)
     return code
 
 
@@ -266,7 +273,6 @@ def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
     asked = arguments.target_vocab_size
     if asked is not None:
         config = settings.with_values(config, {"target_vocab_size": asked})
-        opened.save_config(settings.with_values(opened.load_config(), {"target_vocab_size": asked}))
     file = str(Path(arguments.tokenizer).absolute()) if arguments.tokenizer else None
 
     def make() -> runs.Run:
@@ -274,7 +280,17 @@ def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
             opened, "prepare", config, tokenizer_file=file, is_vocab_asked=asked is not None
         )
 
-    return _run_job(opened, console, "prepare", make)
+    code = _run_job(opened, console, "prepare", make)
+    if code == 0 and (asked is not None or arguments.sets or arguments.preset):
+        _keep(opened, config, arguments)
+    return code
+
+
+def _keep(opened: Project, config: ProjectConfig, arguments: argparse.Namespace) -> None:
+    """Settings given to scan or prepare describe the project's data: they stay."""
+    opened.save_config(config)
+    if not arguments.json:  # there the job's own last line ends the output
+        print("The settings given are now the project's own.")
 
 
 def _limits(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -310,7 +326,8 @@ def run_train(arguments: argparse.Namespace, console: Console) -> int:
             from sllm_core.jobs import models
 
             config = models.adopt_shape(opened, config, source)
-        return runs.new_run(opened, "train", config, continue_from=source)
+        given = [arguments.preset] * bool(arguments.preset) + arguments.sets
+        return runs.new_run(opened, "train", config, continue_from=source, given=given)
 
     return _run_job(opened, console, "train", make)
 

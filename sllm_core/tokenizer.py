@@ -303,8 +303,8 @@ def advise_vocab_size(target: int, text_bytes: int) -> tuple[int, str]:
     most = max(BYTE_VOCAB_SIZE, text_bytes // 200)
     if target <= most:
         return target, "as set"
-    most = BYTE_VOCAB_SIZE if most < 2 * BYTE_VOCAB_SIZE else most
-    return most, f"{text_bytes:,} bytes of text are too few for {target:,} tokens"
+    words = f"{text_bytes:,} bytes of text are too few for {target:,} tokens, 200 bytes for each"
+    return (most if most >= BYTE_VOCAB_SIZE + 64 else BYTE_VOCAB_SIZE), words
 
 
 def train(

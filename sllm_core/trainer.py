@@ -181,10 +181,12 @@ class Trainer:
         self._add_time()
         self.optimizer.zero_grad()
         row = self._last_row
+        reason = self.inputs.desired().reason or "stopped by you"
+        if self.state.step == 0:
+            return Stopped(0, "", f"{reason}, before the first step: nothing to save")
         if row is None or row.step != self.state.step:
             row = self._save(f"step_{self.state.step}.pt", ("last",), must=True)
         assert row is not None
-        reason = self.inputs.desired().reason or "stopped by you"
         return Stopped(self.state.step, f"checkpoints/{row.file}", reason)
 
     def _finish(self, reason: str) -> Done:
@@ -197,6 +199,7 @@ class Trainer:
             if best is not None and best.run == self.inputs.run:
                 self.model.load_state_dict(self.inputs.store.load(best)["model_state_dict"])
                 self._log(f"The best weights (step {best.step}) are restored from {best.file}.")
+        self._judge()
         return Done(
             step=state.step,
             reason=reason,
@@ -206,6 +209,22 @@ class Trainer:
             weights_sha256=checkpoints.weights_sha256(self.model.state_dict()),
             elapsed_s=state.train_time_s,
         )
+
+    def _judge(self) -> None:
+        """Say it when a finished run has not learnt, or learnt by heart."""
+        state, chance = self.state, math.log(self.model.config.vocab_size or 2)
+        if state.val_loss is None or state.best_val_loss is None:
+            return
+        if state.best_val_loss >= chance:
+            words = f"The validation loss is no better than chance ({chance:.2f} nats)"
+            self._log(f"{words}: more text, more steps or a lower rate are needed.", "warning")
+        elif state.val_loss > 1.03 * state.best_val_loss:
+            self._log(
+                f"The validation loss has risen since step {state.best_step:,} "
+                f"({state.best_val_loss:.3f} -> {state.val_loss:.3f}): it learns by heart. More "
+                "text, fewer steps or dropout help; best_model.pt is from the best step.",
+                "warning",
+            )
 
     # -- one update --------------------------------------------------------------------------
 
@@ -402,8 +421,19 @@ class Trainer:
         )
         if is_best:
             state.best_val_loss, state.best_step = found.loss, state.step
-            self._save(BEST_NAME, ("best",))
+            self._save_best()
         return bool(self.train.patience) and state.bad_validations >= self.train.patience
+
+    def _save_best(self) -> None:
+        """Save, and say where the best one of an earlier run went."""
+        old = self.inputs.store.find(BEST_NAME)
+        self._save(BEST_NAME, ("best",))
+        if old is not None and old.file == BEST_NAME and old.run != self.inputs.run:
+            better = fmt.number(old.val_loss, 4)
+            self._log(
+                f"{BEST_NAME} is now this run's; that of run {old.run} (validation loss {better}) "
+                f"is kept as best_{old.run}.pt."
+            )
 
     def _evaluate(self) -> Evaluation | None:
         """The loss of the fixed validation windows; in smaller pieces if memory runs out."""

@@ -305,7 +305,7 @@ def test_the_newest_is_the_one_of_the_highest_step_whatever_the_clock_says(store
         row = save(store, step)
         os.utime(store.folder / row.file, (step * -1000 + 1e9,) * 2)
     assert store.newest_good(RUN)[0].step == 30
-    store.supersede(RUN, 10)
+    store.supersede(RUN, 10, "step_10.pt")
     assert store.newest_good(RUN)[0].step == 10
     assert len(list(store.folder.glob("*.pt"))) == 3
 

@@ -252,6 +252,11 @@ class Index:
         found = self._db.execute(f"{_SELECT} {where} {order}", (*but, limit))
         return [FileRow(*row) for row in found]
 
+    def converted_files(self, limit: int) -> list[FileRow]:
+        """Used files that were not UTF-8, for the report."""
+        where = "WHERE state = 'used' AND is_converted ORDER BY source_id, path LIMIT ?"
+        return [FileRow(*row) for row in self._db.execute(f"{_SELECT} {where}", (limit,))]
+
     def counts(self) -> dict[tuple[str, str], tuple[int, int]]:
         """(state, reason) -> (files, text bytes)."""
         found = self._db.execute(

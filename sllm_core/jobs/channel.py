@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,11 +206,15 @@ def describe(message: Message) -> str:  # noqa: C901 - a table reads best whole
             verb = "trained" if message.is_new else "in use"
             return f"Tokenizer {verb}: {message.vocab_size:,} tokens ({message.reason})"
         case m.Prepared():
+            work = (
+                f"{message.encoded_docs:,} texts encoded, {message.cached_docs:,} from the cache"
+                if message.encoded_docs or message.cached_docs
+                else "unchanged since the last time"
+            )
             return (
                 f"Prepared: {fmt.count(message.train_tokens)} training tokens in "
                 f"{message.train_docs:,} documents, {fmt.count(message.val_tokens)} validation "
-                f"tokens in {message.val_docs:,}; {message.encoded_docs:,} encoded, "
-                f"{message.cached_docs:,} from the cache"
+                f"tokens in {message.val_docs:,}; {work}"
             )
         case m.Plan():
             words = f"Plan: {message.total_steps:,} steps ({message.reason})"
@@ -229,7 +234,8 @@ def describe(message: Message) -> str:  # noqa: C901 - a table reads best whole
                 f"{fmt.number(message.val_bpb)} bits per byte{best}"
             )
         case m.Sample():
-            return f"Step {message.step:,} writes: {message.prompt}|{message.text}"
+            text = textwrap.indent(f"{message.prompt}{message.text}", "    | ", lambda _: True)
+            return f"Step {message.step:,} writes:\n{text}"
         case Saved():
             return f"Saved {message.path} (step {message.step:,}, {fmt.size(message.size_bytes)})"
         case m.Resumed():

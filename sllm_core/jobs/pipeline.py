@@ -113,7 +113,7 @@ def scan(project: Project, config: ProjectConfig, job: Job) -> Scanned:
     by_state = dict.fromkeys(("used", "skipped", "failed"), 0)
     for (state, _), n in totals.items():
         by_state[state] += n
-    result = Scanned(
+    return Scanned(
         listed=sum(by_state.values()),
         **by_state,
         used_bytes=scanner.count.used_bytes,
@@ -121,8 +121,6 @@ def scan(project: Project, config: ProjectConfig, job: Job) -> Scanned:
         reasons={reason: n for (_, reason), n in sorted(totals.items()) if reason},
         elapsed_s=time.monotonic() - begun,
     )
-    job.emit(result)
-    return result
 
 
 def prepare(
@@ -145,7 +143,7 @@ def prepare(
         DiskError: the disk is full; what was there before is unchanged.
         Cancelled: on Stop; what was encoded is not lost.
     """
-    scan(project, config, job)
+    job.emit(scan(project, config, job))
     with Index(project.db_path) as index:
         rows = list(index.used_files())
         if not rows:

@@ -22,7 +22,7 @@ from sllm_core import messages
 from sllm_core.errors import WorkerError
 from sllm_core.jobs.channel import read_control, read_events, write_control
 from sllm_core.jobs.runs import Run, is_alive
-from sllm_core.messages import Done, Failed, Message, Stopped
+from sllm_core.messages import Done, Failed, Message, Scanned, Stopped
 
 HOME = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
@@ -128,12 +128,13 @@ class Runner:
 
     def _follow(self) -> None:
         is_final = was_running = False
+        final = (*_FINAL, Scanned) if self._run.kind == "scan" else _FINAL
         while not self._closing.is_set():
             running = self._is_running()  # asked first: what it wrote before is then complete
             was_running = was_running or running
             found, self._offset = read_events(self._run.folder, self._offset)
             for message, _ in found:
-                is_final = isinstance(message, _FINAL)
+                is_final = isinstance(message, final)
                 self._put(message)
             if not running:
                 if not is_final and self._process is not None:

@@ -64,6 +64,8 @@ def train(run: Run, job: Job, resume: str = "") -> Done | Stopped:
     """
     project = run.project
     store = Checkpoints(project)
+    if run.options.get("given") and not run.resolved:
+        job.emit(Log(f"For this run only: {', '.join(run.options['given'])}."))
     with job.step("setup"):
         removed = store.settle()
         if removed:
@@ -83,7 +85,7 @@ def train(run: Run, job: Job, resume: str = "") -> Done | Stopped:
         if content is not None and row is not None:
             differences = trainer.restore(worker, content)
             _apply_changes(worker, content)
-            store.supersede(run.id, worker.state.step)
+            store.supersede(run.id, worker.state.step, row.file)
             job.emit(Resumed(worker.state.step, f"checkpoints/{row.file}", tuple(differences)))
             if differences:
                 words = f"Resume is not bit-exact because {'; '.join(differences)}."

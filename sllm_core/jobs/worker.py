@@ -151,8 +151,7 @@ def _do(
     if run.kind == "train":
         return training.train(run, job, resume)
     if run.kind == "scan":
-        found = pipeline.scan(run.project, run.config, job)
-        return Done(reason="scanned", elapsed_s=found.elapsed_s)
+        return pipeline.scan(run.project, run.config, job)
     file = run.options.get("tokenizer_file")
     pipeline.prepare(
         run.project,
