@@ -99,7 +99,7 @@ class World:
         made = self.fresh(**changes)
         row = self.store.find(file) if file else self.store.newest_good(self.run)[0]
         trainer.restore(made, self.store.load(row))
-        self.store.supersede(self.run, made.state.step)
+        self.store.supersede(self.run, made.state.step, row.file)
         return made
 
     def of(self, kind: type) -> list[Any]:
