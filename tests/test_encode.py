@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sllm_core import dataset, encode, faults, project
+from sllm_core import dataset, encode, project
 from sllm_core.config import SourceConfig
 from sllm_core.corpus import extract
 from sllm_core.corpus.index import FileRow, Index
@@ -37,15 +37,6 @@ from tests.helpers import (
 )
 
 SPECIAL = "The words [EOS] and <|end|> and [PAD] are text here.\r\nSo is </s>.\n"
-
-
-@pytest.fixture
-def arm(monkeypatch):
-    def order(text: str) -> None:
-        monkeypatch.setattr(faults, "_armed", faults.parse(text))
-        monkeypatch.setattr(faults, "_passed", {})
-
-    return order
 
 
 @pytest.fixture

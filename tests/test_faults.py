@@ -25,17 +25,6 @@ PROMISED_KINDS = [
 # fmt: on
 
 
-@pytest.fixture
-def arm(monkeypatch):
-    """Order faults in this process, as SLLM_FAULT does at the start of one."""
-
-    def order(text: str) -> None:
-        monkeypatch.setattr(faults, "_armed", faults.parse(text))
-        monkeypatch.setattr(faults, "_passed", {})
-
-    return order
-
-
 def what_happens(point: str) -> str:
     try:
         return faults.passage(point)

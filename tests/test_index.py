@@ -6,18 +6,8 @@ import time
 
 import pytest
 
-from sllm_core import faults
 from sllm_core.corpus.index import SCHEMA_VERSION, FileRow, Index
 from sllm_core.errors import DiskError, ProjectError
-
-
-@pytest.fixture
-def arm(monkeypatch):
-    def order(text: str) -> None:
-        monkeypatch.setattr(faults, "_armed", faults.parse(text))
-        monkeypatch.setattr(faults, "_passed", {})
-
-    return order
 
 
 def row(path: bytes = b"a.txt", **values) -> FileRow:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sllm_core import faults
 from sllm_core.config import ProjectConfig, SourceConfig, to_json, with_values
 from sllm_core.errors import Cancelled, ConfigError, DataError, DiskError, LockError, ProjectError
 from sllm_core.project import (
@@ -41,17 +40,6 @@ CODES = {
     "erofs": "E-DISK-READONLY",
     "emfile": "E-DISK-HANDLES",
 }
-
-
-@pytest.fixture
-def arm(monkeypatch):
-    """Order faults in this process, as SLLM_FAULT does at the start of one."""
-
-    def order(text: str) -> None:
-        monkeypatch.setattr(faults, "_armed", faults.parse(text))
-        monkeypatch.setattr(faults, "_passed", {})
-
-    return order
 
 
 def write(path: Path, content: bytes, point: str = "save") -> str:
