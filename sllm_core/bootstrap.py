@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 NEEDED_PYTHON = (3, 11)
@@ -36,6 +36,7 @@ SILENCE_S = 10  # after so long without a word from pip, say that it is still at
 RESTARTED = "SLLM_RESTARTED"
 # Without the user's PYTHONPATH and packages; each line of output at once, and in UTF-8.
 ISOLATED = ("-I", "-u", "-X", "utf8")
+_LISTENERS: "list[Callable[[str], None]]" = []
 LOCK, LOG, STAMP, FETCHED = (f"sllm-setup.{end}" for end in ("lock", "log", "stamp", "tmp"))
 
 # What pip's words mean; the first match wins. A full disk can look like anything, so it leads;
@@ -74,7 +75,7 @@ def ensure(root: Path, extra: "str | None" = None) -> None:
         root: The folder of sllm.py, requirements.txt and pyproject.toml.
         extra: A list of `[project.optional-dependencies]` in pyproject.toml to install as well.
     """
-    _check_python()
+    check_python()
     if os.environ.get("SLLM_NO_BOOTSTRAP") == "1":
         return
     wanted = _read_packages(root, extra)
@@ -93,7 +94,41 @@ def ensure(root: Path, extra: "str | None" = None) -> None:
     _restart(ready or _set_up(root, wanted))
 
 
-def _check_python() -> None:
+def is_set_up(root: Path) -> bool:
+    """Whether `ensure` has nothing to install.
+
+    Raises:
+        SetupError: E-SETUP-PYTHON.
+    """
+    check_python()
+    if os.environ.get("SLLM_NO_BOOTSTRAP") == "1":
+        return True
+    wanted = _read_packages(root, None)
+    return any(_is_ready(venv, wanted) for venv in _places(root))
+
+
+def prepare(root: Path, listener: "Callable[[str], None]") -> None:
+    """Sets up what `ensure` would, and stays in this process.
+
+    Args:
+        root: The folder of sllm.py.
+        listener: Told each step; called with '' many times a second. What it raises ends the
+            set-up, and the next one goes on from there.
+    """
+    _LISTENERS.append(listener)
+    try:
+        if not is_set_up(root):
+            _set_up(root, _read_packages(root, None))
+    finally:
+        _LISTENERS.remove(listener)
+
+
+def check_python() -> None:
+    """Refuses a Python that is too old.
+
+    Raises:
+        SetupError: E-SETUP-PYTHON, with the way to a newer one.
+    """
     if sys.version_info >= NEEDED_PYTHON:
         return
     newer = [name for name in ("python3.11", "python3.12", "python3.13") if _runs(name)]
@@ -237,6 +272,7 @@ def _wait_for(lock: "io.BufferedWriter", venv: Path) -> None:
         if not told:
             _say(f"Another start is setting up {venv}; waiting for it (Ctrl-C is safe).")
             told = True
+        _tell("")
         time.sleep(0.2)
 
 
@@ -435,6 +471,7 @@ def _follow(process: "subprocess.Popen[bytes]", venv: Path, start: int) -> None:
             for step in filter(None, steps):
                 _say(f"[{now - began:4.0f} s] {step}")
                 spoke = now
+            _tell("")
             time.sleep(0.1)
 
 
@@ -536,6 +573,12 @@ def _restart(venv: Path) -> None:
 
 def _say(words: str) -> None:
     """Writes to standard error: standard output belongs to the messages of --json."""
+    _tell(words)
     if sys.stderr:  # a Python without a console has none
         sys.stderr.write(f"{words}\n")
         sys.stderr.flush()
+
+
+def _tell(words: str) -> None:
+    for listener in _LISTENERS:
+        listener(words)

@@ -21,9 +21,9 @@ from sllm_core import fmt, messages, presets, project
 from sllm_core.config import ProjectConfig
 from sllm_core.errors import CheckpointError, LockError, UsageError
 from sllm_core.jobs import runs
-from sllm_core.jobs.channel import PipeChannel, describe, write_control
+from sllm_core.jobs.channel import PipeChannel, describe, read_control, write_control
 from sllm_core.jobs.worker import guarded, run_job
-from sllm_core.messages import Desired, Failed, Message, Plan, Progress, Step
+from sllm_core.messages import Failed, Message, Plan, Progress, Step
 from sllm_core.project import Project, open_project
 
 REFRESH_S = 0.2
@@ -181,6 +181,7 @@ def build_parser() -> Parser:
     verify = add("verify", "prove that files are intact", has_project=False)
     verify.add_argument("path", metavar="FILE|PROJECT")
     add("doctor", "say what is missing or slow on this computer", has_project=False)
+    add("install-shortcut", "put the window into the start menu", has_project=False)
     return parser
 
 
@@ -227,8 +228,13 @@ def _run_job(
     kind: str,
     make: Callable[[], runs.Run],
     resume: str = "",
+    keep: ProjectConfig | None = None,
 ) -> int:
-    """Hold the project, do a job of ``kind`` here, print how it ended."""
+    """Hold the project, do a job of ``kind`` here, print how it ended.
+
+    Settings to ``keep`` become the project's own once the job has succeeded: they describe its
+    data.
+    """
     with opened.lock(f"the command {kind}"):
         known = set(runs.run_ids(opened))
         run = make()
@@ -238,6 +244,8 @@ def _run_job(
             if run.id not in known:
                 shutil.rmtree(run.folder)
             raise
+        if keep is not None and code == 0:
+            opened.save_config(keep)
     console.clear()
     if isinstance(last, Failed):
         sys.stderr.write(f"{last.text}\n")
@@ -250,7 +258,11 @@ def run_scan(arguments: argparse.Namespace, console: Console) -> int:
 
     opened = open_project(arguments.project)
     config = _config(opened, arguments)
-    code = _run_job(opened, console, "scan", lambda: runs.new_run(opened, "scan", config))
+    is_kept = bool(arguments.sets or arguments.preset)
+    keep = config if is_kept else None
+    code = _run_job(
+        opened, console, "scan", lambda: runs.new_run(opened, "scan", config), keep=keep
+    )
     if code == 0 and not arguments.json:
         with Index(opened.db_path) as index:
             rows = index.unused_files(21, but=("extension", "empty"))  # the two that need no look
@@ -261,8 +273,7 @@ def run_scan(arguments: argparse.Namespace, console: Console) -> int:
             print("  ... (all of them are in project.db)")
         for row in converted:
             print(f"  used     from {row.encoding:11} {row.path_text}")
-    if code == 0 and (arguments.sets or arguments.preset):
-        _keep(opened, config, arguments)
+    _say_kept(code, is_kept, arguments)
     return code
 
 
@@ -280,16 +291,17 @@ def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
             opened, "prepare", config, tokenizer_file=file, is_vocab_asked=asked is not None
         )
 
-    code = _run_job(opened, console, "prepare", make)
-    if code == 0 and (asked is not None or arguments.sets or arguments.preset):
-        _keep(opened, config, arguments)
+    is_kept = bool(asked is not None or arguments.sets or arguments.preset)
+    code = _run_job(opened, console, "prepare", make, keep=config if is_kept else None)
+    _say_kept(code, is_kept, arguments)
     return code
 
 
-def _keep(opened: Project, config: ProjectConfig, arguments: argparse.Namespace) -> None:
-    """Settings given to scan or prepare describe the project's data: they stay."""
-    opened.save_config(config)
-    if not arguments.json:  # there the job's own last line ends the output
+def _say_kept(code: int, is_kept: bool, arguments: argparse.Namespace) -> None:
+    """Settings given to scan or prepare stay, and it is said."""
+    if (
+        code == 0 and is_kept and not arguments.json
+    ):  # there the job's own last line ends the output
         print("The settings given are now the project's own.")
 
 
@@ -357,7 +369,8 @@ def _resume(
             run = runs.last_run(opened)
         if runs.is_alive(run):
             raise LockError("HELD", run.lock().holder(), todo="Wait for it, or stop it first.")
-        write_control(run.folder, Desired())  # a Stop of yesterday is no wish of today
+        wish = read_control(run.folder)
+        write_control(run.folder, replace(wish, state="run", reason=""))  # yesterday's Stop is over
         return training.change_limits(run, values) if values else run
 
     return _run_job(opened, console, "train", make, resume=name)
@@ -463,6 +476,15 @@ def run_doctor(_: argparse.Namespace, console: Console) -> int:
     return 1 if any(finding.level == "problem" for finding in findings) else 0
 
 
+def run_install_shortcut(_: argparse.Namespace, console: Console) -> int:
+    """An entry in the start menu, and on the desktop where there is one."""
+    from sllm_core import shortcut
+
+    place = shortcut.install(Path(__file__).resolve().parents[1], Path(sys.executable))
+    console.emit(messages.Log(f"Made {place}."))
+    return 0
+
+
 def run_demo(arguments: argparse.Namespace, console: Console) -> int:
     """The sample project from nothing to text."""
     from sllm_core import sample
@@ -498,6 +520,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], int]] = {
     "runs": run_runs,
     "verify": run_verify,
     "doctor": run_doctor,
+    "install-shortcut": run_install_shortcut,
 }
 
 

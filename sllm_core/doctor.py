@@ -1,6 +1,7 @@
 """`sllm.py doctor`: what this computer has, lacks and does slowly, in words."""
 
 import importlib.util
+import os
 import platform
 import sys
 from importlib import metadata
@@ -13,6 +14,7 @@ LOW_RAM_BYTES = 8 << 30
 LOW_DISK_BYTES = 5 << 30
 _NEEDED = ("torch", "tokenizers", "numpy", "safetensors", "psutil", "filelock")
 _USEFUL = {"tiktoken": "about five times faster encoding"}
+_WINDOW = ("ttkbootstrap", "Pillow", "matplotlib", "markdown-it-py", "send2trash")
 
 
 def examine() -> list[Finding]:
@@ -27,7 +29,7 @@ def examine() -> list[Finding]:
     out += [_package(name, needed=True) for name in _NEEDED]
     out += [_package(name, needed=False) for name in _USEFUL]
     out += _torch(machine)
-    out.append(_window())
+    out += _window()
     return out
 
 
@@ -45,13 +47,13 @@ def _disk() -> Finding:
 
 
 def _package(name: str, *, needed: bool) -> Finding:
-    try:
-        return Finding(name, "good", metadata.version(name))
-    except metadata.PackageNotFoundError:
-        if needed:
-            text = f"is missing; install it: {Path(sys.executable).name} -m pip install {name}"
-            return Finding(name, "problem", text)
-        return Finding(name, "note", f"is not installed; it gives {_USEFUL[name]}")
+    version = _version(name)
+    if version is not None:
+        return Finding(name, "good", version)
+    if needed:
+        text = f"is missing; install it: {Path(sys.executable).name} -m pip install {name}"
+        return Finding(name, "problem", text)
+    return Finding(name, "note", f"is not installed; it gives {_USEFUL[name]}")
 
 
 def _torch(machine: hardware.Machine) -> list[Finding]:
@@ -74,7 +76,26 @@ def _torch(machine: hardware.Machine) -> list[Finding]:
     return out
 
 
-def _window() -> Finding:
+def _window() -> list[Finding]:
+    """Toolkit and libraries of the window; the commands work without them."""
+    missing = [name for name in _WINDOW if _version(name) is None]
+    if missing:
+        pip = f"{Path(sys.executable).name} -m pip install {' '.join(missing)}"
+        libraries = Finding("window", "problem", f"lacks {', '.join(missing)}: {pip}")
+    else:
+        found = ", ".join(f"{name} {_version(name)}" for name in _WINDOW)
+        libraries = Finding("window", "good", found)
     if importlib.util.find_spec("tkinter") is None or importlib.util.find_spec("_tkinter") is None:
-        return Finding("tkinter", "note", "is missing (Debian: apt install python3-tk)")
-    return Finding("tkinter", "good", "is there")
+        text = "is missing, so the window cannot open (Debian: sudo apt install python3-tk)"
+        return [Finding("tkinter", "note", text), libraries]
+    if sys.platform not in {"win32", "darwin"} and not os.environ.get("DISPLAY"):
+        text = "is there; no display, so the window cannot open from here"
+        return [Finding("tkinter", "note", text), libraries]
+    return [Finding("tkinter", "good", "is there"), libraries]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

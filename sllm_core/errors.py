@@ -13,6 +13,7 @@ SllmError
 ├── TrainError       E-TRAIN-*    a run that cannot start or go on
 ├── RunError         E-RUN-*      a run that is not there
 ├── ResumeError      E-RESUME-*   a run that cannot be continued as asked
+├── WindowError      E-UI-*       a window that cannot be shown
 └── UsageError       E-USAGE      a command that was not understood
 
 Anything else that is raised is our own mistake: it goes to the log with its traceback.
@@ -63,6 +64,8 @@ CODES: dict[str, str] = {
     "E-RUN-MISSING": "There is no such run.",
     "E-RESUME-INEXACT": "A resumed run cannot repeat its numbers exactly.",
     "E-RESUME-OPTION": "A resumed run keeps its settings.",
+    "E-UI-DISPLAY": "There is no display for the window.",
+    "E-UI-TKINTER": "The window's toolkit is not installed.",
     "E-USAGE": "The command was not understood.",
 }
 
@@ -167,6 +170,12 @@ class ResumeError(SllmError):
     """A run cannot be resumed as asked."""
 
     area = "RESUME"
+
+
+class WindowError(SllmError):
+    """The window cannot be shown."""
+
+    area = "UI"
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it

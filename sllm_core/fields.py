@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -143,8 +144,48 @@ def parse(section: Any, name: str, text: str) -> Any:
     except (ValueError, OverflowError, KeyError):
         raise _refuse(name, about.label, text, f"it must be {_words(kind)}") from None
     if kind is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        return _split_list(text)
     return word
+
+
+def to_text(section: Any, name: str, value: Any) -> str:
+    """The text of a form for a value, which `parse` takes back; ``auto`` for one left open."""
+    if value is None:
+        return "auto"
+    kind, _ = _base_type(typing.get_type_hints(_class_of(section))[name])
+    if kind is bool:
+        return "on" if value else "off"
+    if kind is tuple:
+        return ", ".join(_quoted(part) for part in value)
+    if kind is float:
+        return _short(float(value))
+    return str(value)
+
+
+_LIST_PART = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|$)|([^,]*)(?:,|$)')
+
+
+def _split_list(text: str) -> tuple[str, ...]:
+    """``'The, "def "' -> ('The', 'def ')``: quotes keep blanks and commas, and are doubled inside."""
+    parts = []
+    for found in _LIST_PART.finditer(text):
+        quoted, plain = found.groups()
+        part = plain.strip() if quoted is None else quoted.replace('""', '"')
+        if part:
+            parts.append(part)
+    return tuple(parts)
+
+
+def _quoted(part: str) -> str:
+    if part == part.strip() and "," not in part and not part.startswith('"'):
+        return part
+    return '"' + part.replace('"', '""') + '"'
+
+
+def _short(value: float) -> str:
+    """``0.02``, ``10000``, ``3e-05``: the shortest text that means exactly this number."""
+    text = repr(value)
+    return text.removesuffix(".0") if abs(value) < 1e15 else text
 
 
 _SWITCH = dict.fromkeys(("on", "true", "yes", "1"), True) | dict.fromkeys(

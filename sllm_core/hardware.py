@@ -62,6 +62,13 @@ def free_memory() -> int:
     return min(free, max(0, limit - used)) if limit is not None and used is not None else free
 
 
+def total_memory() -> int:
+    """Bytes of RAM there are for this process, a container's own limit included."""
+    total = int(psutil.virtual_memory().total)
+    limit = _read_number(Path("/sys/fs/cgroup/memory.max"))
+    return total if limit is None else min(total, limit)
+
+
 def _read_number(path: Path) -> int | None:
     try:
         return int(path.read_text())

@@ -7,7 +7,7 @@ window draws them. A number that is not known is None, never 0.
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 MAX_LINE_BYTES = 1 << 20
@@ -266,6 +266,111 @@ class Verified:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """The beginning of a file as training would read it, cut into tokens if there is a tokenizer."""
+
+    type: ClassVar[str] = "preview"
+    request: int
+    name: str
+    text: str  # '' when it holds none that can be used
+    n_bytes: int  # of the file; 0 when it is not there
+    encoding: str = ""
+    is_converted: bool = False
+    is_cut: bool = False  # the file goes on behind the text
+    ends: tuple[int, ...] = ()  # token i is text[ends[i - 1]:ends[i]]; '' without a tokenizer
+    n_tokens: int | None = None  # of the text shown
+    reason: str = ""  # a stable word when the file is not used: binary, encoding, changed ...
+    note: str = ""  # the same in a sentence, or that more follows
+
+
+@dataclass(frozen=True)
+class TokenCount:
+    """How many tokens a text has; None without a tokenizer."""
+
+    type: ClassVar[str] = "token_count"
+    request: int
+    n_tokens: int | None
+    n_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class TokenizerReport:
+    """How well the tokenizer fits the project's own text, measured on a sample of its files."""
+
+    type: ClassVar[str] = "tokenizer_report"
+    request: int
+    vocab_size: int
+    bytes_per_token: float | None
+    by_type: dict[str, float]  # bytes a token by file ending, the most text first
+    longest_bytes: int
+    longest_text: str
+    n_never: int  # of the tokens that could be used
+    n_rare: int  # used 1 to 9 times
+    n_special: int
+    advice: str
+    split: str = ""
+    engine: str = ""
+    sample_files: int = 0
+    sample_bytes: int = 0
+    sample_tokens: int = 0
+    counted_tokens: int = 0  # on which never and rare were counted
+    digit_share: float | None = None  # of the sample's tokens
+    blank_share: float | None = None
+    byte_share: float | None = None  # tokens of a single byte
+    doc_tokens_p50: int | None = None  # tokens of a usual document, and of the longest in 100
+    doc_tokens_p99: int | None = None
+    embedding_share: float | None = None  # of the parameters of the model as set
+    gpt2_bytes_per_token: float | None = None  # GPT-2's split with as many tokens, on like text
+    gpt2_note: str = ""
+    line: str = ""  # of the user's text, to be shown in colours
+    line_ends: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a trial step of these settings found on this machine; nothing was changed."""
+
+    type: ClassVar[str] = "probed"
+    request: int
+    step_s: float
+    tokens_per_sec: float
+    micro_batch_size: int
+    grad_accum_steps: int
+    precision: str
+    precision_reason: str
+    device: str
+    n_params: int
+    peak_bytes: int | None  # measured on a GPU
+    need_bytes: int  # by the memory model
+    free_bytes: int
+    total_steps: int | None
+    forecast_s: float | None  # with validations, samples and saves left out
+    reason: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Settings chosen for this data on this machine; each name in ``values`` has its reason."""
+
+    type: ClassVar[str] = "proposal"
+    request: int
+    values: dict[str, Any]  # by field name, as `config.with_values` takes them
+    reasons: dict[str, str]
+    summary: str
+    n_params: int
+    train_tokens: int
+    is_estimated: bool  # the tokens are worked out from bytes
+    tokens_per_sec: float
+    total_steps: int
+    forecast_s: float
+    need_bytes: int
+    free_bytes: int
+    device: str
+    machine: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """One line of the list of runs."""
 
@@ -278,6 +383,12 @@ class RunInfo:
     best_val_loss: float | None
     val_bpb: float | None
     elapsed_s: float | None
+    name: str = ""  # what its owner calls it
+    note: str = ""
+    is_pinned: bool = False
+    n_params: int | None = None
+    tokens_per_sec: float | None = None
+    started: float | None = None  # wall time of its first message
 
 
 @dataclass(frozen=True)
@@ -290,6 +401,10 @@ class Finding:
     text: str
 
 
+# Settings that change no number of the training itself: a run takes them over between two steps.
+LIVE = ("val_interval", "save_interval", "sample_interval", "keep_last")
+
+
 @dataclass(frozen=True)
 class Desired:
     """What a job is asked to be: the one thing that goes down to it (`control.json`)."""
@@ -297,14 +412,19 @@ class Desired:
     state: str = "run"  # run | pause | stop
     save_now: int = 0  # one higher for each press of "Save now"
     reason: str = ""  # why it is asked to stop
+    settings: dict[str, int] = field(default_factory=dict)  # some of LIVE
 
 
 Message = (
     Started | Log | Progress | Scanned | TokenizerReady | Prepared | Plan | Step | Validation
     | Sample | Saved | Resumed | StateChanged | Stopped | Done | Failed | Token | Generated
-    | Evaluated | Verified | RunInfo | Finding
+    | Evaluated | Verified | RunInfo | Finding | Preview | TokenCount | TokenizerReport | Probed
+    | Proposal
 )  # fmt: skip
 KINDS: dict[str, type] = {kind.type: kind for kind in Message.__args__}
+# What lies in the one queue of an owner: who said it (a run id, or the name of a pipe, a thread),
+# what (a message, or the frozen dataclass of that thread), and the wall time.
+Item = tuple[str, Any, float]
 
 
 def encode(message: Message, time: float) -> str:

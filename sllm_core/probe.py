@@ -125,6 +125,14 @@ def _time_step(config: ModelConfig, train: TrainConfig, device: Device, size: in
 def _run_steps(
     config: ModelConfig, train: TrainConfig, device: Device, size: int, n_micro: int
 ) -> float:
+    micro_s, update_s = measure(config, train, device, size)
+    return micro_s * n_micro + update_s
+
+
+def measure(
+    config: ModelConfig, train: TrainConfig, device: Device, size: int
+) -> tuple[float, float]:
+    """Seconds of a micro-batch of ``size`` windows, and of an update by the optimizer."""
     model = GPT(config, gradient_checkpointing=train.gradient_checkpointing).to(device.torch)
     model.init_weights(0)
     model.train()
@@ -142,7 +150,7 @@ def _run_steps(
         optimizer.zero_grad()
         end = _now(device)
         micro_s, update_s = min(micro_s, middle - start), min(update_s, end - middle)
-    return micro_s * n_micro + update_s
+    return micro_s, update_s
 
 
 def _now(device: Device) -> float:

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -413,3 +414,136 @@ def make_sources(
         place = str(path.relative_to(root) if inside else path)
         made.append(SourceConfig(number, place, exclude=exclude))
     return tuple(made)
+
+
+def _refuse_busy(project: Project, what: str) -> None:
+    """Nobody works in the project while its folder is copied, moved or thrown away.
+
+    Raises:
+        LockError: somebody does.
+    """
+    for path in sorted(project.runs_dir.glob(".*.lock")) if project.runs_dir.is_dir() else ():
+        lock = Lock(path, what)
+        if lock.is_held():
+            raise LockError("HELD", lock.holder(), todo="Stop the run first.")
+
+
+def _refuse_taken(root: Path) -> None:
+    if root.exists():
+        raise ProjectError(
+            "EXISTS",
+            f"There is something at {root} already.",
+            safe="It was not changed.",
+            todo="Choose another name.",
+        )
+
+
+def duplicate(project: Project, folder: str | Path, *, with_everything: bool = False) -> Project:
+    """A second project with the same settings; `with_everything` copies what it made as well.
+
+    The copy appears under its name only when it is whole. The caller may hold the project's lock.
+
+    Raises:
+        ProjectError: the name cannot be, or is taken.
+        LockError: a run is at work in the project.
+        DiskError: the copy does not fit or cannot be written; nothing is left of it.
+    """
+    root = Path(folder).expanduser().absolute()
+    check_name(root.name, "project name")
+    _refuse_taken(root)
+    if root.is_relative_to(project.root):
+        raise ProjectError("NAME", f"{root} lies inside the project itself.")
+    config = project.load_config()
+    if with_everything:
+        _refuse_busy(project, "copying the project")
+        _check_room(project.root, root.parent)
+    else:  # what lies inside the old project is not copied, so it is named by its full path
+        sources = tuple(replace(s, path=str(project.source_root(s))) for s in config.sources)
+        config = replace(config, sources=sources)
+    temp = root.with_name(f"{root.name}.part-{secrets.token_hex(4)}")
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        if with_everything:
+            shutil.copytree(project.root, temp, symlinks=True, ignore=_leave_out)
+        else:
+            temp.mkdir()
+        Project(temp).save_config(config)
+        temp.rename(root)
+    except (OSError, shutil.Error) as problem:
+        cause = problem if problem.errno else _first_cause(problem)
+        safe = "Nothing was left of the copy; the project is unchanged."
+        raise errors.disk_error(cause, root, safe=safe) from problem
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    return Project(root)
+
+
+def _leave_out(_: str, names: list[str]) -> list[str]:
+    """Locks and unfinished files belong to the processes of the original."""
+    return [n for n in names if _TEMP.search(n) or n.endswith((".lock", ".lock.json", "-shm"))]
+
+
+def _first_cause(problem: OSError) -> OSError:
+    """What copytree says, in one number: it gathers its failures as (from, to, words); the words hold the number."""
+    words = str(problem)
+    full = "No space left" in words or f"Errno {errno.ENOSPC}]" in words
+    return OSError(errno.ENOSPC if full else errno.EIO, words[:200])
+
+
+def _check_room(folder: Path, place: Path) -> None:
+    need = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    there = next(path for path in (place, *place.parents) if path.exists())
+    free = faults.free_bytes(there)
+    if free < need:
+        raise errors.DiskError(
+            "FORECAST",
+            f"The copy needs {fmt.size(need)}; {fmt.size(free)} are free.",
+            safe="Nothing was made.",
+            todo="Free some space, choose another place, or copy the settings only.",
+        )
+
+
+def rename(project: Project, name: str) -> Project:
+    """The project under another name in the same place; the caller has given its lock back.
+
+    Raises:
+        ProjectError: the name cannot be, or is taken.
+        LockError: a window, a command or a run is using the project.
+        DiskError: the system refuses; nothing was changed.
+    """
+    target = project.root.with_name(check_name(name, "project name"))
+    is_same = target.exists() and target.samefile(project.root)  # only the case differs
+    if not is_same:
+        _refuse_taken(target)
+    with project.lock("renaming the project"):
+        _refuse_busy(project, "renaming the project")
+    try:
+        project.root.rename(target)
+    except OSError as problem:
+        raise errors.disk_error(problem, target, safe="Nothing was changed.") from problem
+    return Project(target)
+
+
+def to_trash(project: Project) -> None:
+    """Move the whole project folder to the system's trash; the caller has given its lock back.
+
+    Raises:
+        ProjectError: the folder is no project.
+        LockError: a window, a command or a run is using it.
+        DiskError: there is no trash for this place; nothing was removed.
+    """
+    from send2trash import send2trash
+
+    if not project.config_path.is_file():
+        raise ProjectError("MISSING", f"{project.root} is not a project (it has no config.json).")
+    with project.lock("moving the project to the trash"):
+        _refuse_busy(project, "moving the project to the trash")
+    try:
+        send2trash(str(project.root))
+    except OSError as problem:
+        raise errors.DiskError(
+            "IO",
+            f"{project.root} could not be moved to the trash ({str(problem)[:120]}).",
+            safe="Nothing was removed.",
+            todo="Remove the folder in your file manager.",
+        ) from problem

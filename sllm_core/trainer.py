@@ -20,13 +20,15 @@ import torch
 from sllm_core import checkpoint as checkpoints
 from sllm_core import device as devices
 from sllm_core import estimate, faults, fmt, probe, schedule
-from sllm_core.checkpoint import BEST_NAME, Checkpoints, Row
+from sllm_core.checkpoint import Checkpoints
 from sllm_core.config import SamplingConfig, TrainConfig
 from sllm_core.dataset import Prefetch, Windows, derive_seed, spread_windows
 from sllm_core.device import Device
-from sllm_core.errors import DiskError, TrainError
+from sllm_core.errors import ConfigError, DiskError, LockError, TrainError
 from sllm_core.evaluate import Evaluation, evaluate
+from sllm_core.ledger import BEST_NAME, Row
 from sllm_core.messages import (
+    LIVE,
     Desired,
     Done,
     Log,
@@ -109,6 +111,7 @@ class Trainer:
         self.batch_size: int = self.train.batch_size
         self.optimizer = probe.build_optimizer(self.model, self.train)
         self._saved_now = inputs.desired().save_now
+        self._live: dict[str, Any] = {}  # what was asked while it goes on, over inputs.train
         self._last_row: Row | None = None
         self._rates: list[float] = []  # seconds of recent updates
         self._steps_here = 0
@@ -155,15 +158,34 @@ class Trainer:
         return self.inputs.windows.epoch(max(0, self.data_pos - 1)) + 1
 
     def _obey(self) -> None:
-        """Do what the window or a signal asks: save now, pause, stop."""
+        """Do what the window or a signal asks: other intervals, save now, pause, stop."""
         desired = self.inputs.desired()
         if desired.state == "stop":
             raise _StopAsked
+        if desired.settings != self._live:
+            self._live = dict(desired.settings)
+            self._change_intervals()
         if desired.save_now != self._saved_now:
             self._saved_now = desired.save_now
             self._save(f"step_{self.state.step}.pt", ("last",))
         if desired.state == "pause":
             self._pause()
+
+    def _change_intervals(self) -> None:
+        """Take over settings that change no number of the training; an impossible one is said."""
+        old = self.train
+        try:
+            self.train = replace(self.inputs.train, **self._live)
+        except ConfigError as problem:
+            self._log(f"{problem.what} The run keeps its own.", "warning", problem.code)
+            return
+        said = [
+            f"{name} {getattr(old, name)} -> {getattr(self.train, name)}"
+            for name in LIVE
+            if getattr(old, name) != getattr(self.train, name)
+        ]
+        if said:
+            self._log(f"From step {self.state.step + 1:,} on: {', '.join(said)}.")
 
     def _pause(self) -> None:
         if self._last_row is None or self._last_row.step != self.state.step:
@@ -564,7 +586,7 @@ class Trainer:
         try:
             row = store.save(self.content(), name, row)
             store.retain(self.inputs.run, self.train.keep_last)
-        except DiskError as problem:
+        except (DiskError, LockError) as problem:
             if must:
                 raise
             self._log(f"{problem.what} {problem.safe} Training goes on.", "error", problem.code)

@@ -9,6 +9,7 @@ from sllm_core import faults
 from tests import training_helpers
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # children too: losses are compared bit by bit
+os.environ.setdefault("SLLM_KEEP_AWAKE", "0")  # a test asks nothing of the desktop
 
 
 @pytest.fixture

@@ -17,6 +17,12 @@ from sllm_core import bootstrap
 
 ROOT = Path(__file__).parents[1]
 BASE = sys._base_executable  # the tests run inside the environment; a first start does not
+FIRST_FILES = [
+    "sllm.py",
+    "sllm_setup_window.py",
+    "sllm_core/bootstrap.py",
+    "sllm_core/__init__.py",
+]
 NOWHERE = "http://127.0.0.1:9/"  # nothing listens there
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the cause is a POSIX one")
 
@@ -77,7 +83,7 @@ class App:
             **variables,
         }
         return subprocess.Popen(
-            [*wrap, python, str(self.root / "sllm.py"), *args],
+            [*wrap, python, str(self.root / "sllm.py"), *(args or ["runs"])],
             env={name: value for name, value in environment.items() if value},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -93,7 +99,7 @@ class App:
         return next(self.venv.rglob("site-packages"))
 
 
-def assert_ran(done: subprocess.CompletedProcess, venv: Path, version: str = "1.0", args=()):
+def assert_ran(done: subprocess.CompletedProcess, venv: Path, version: str = "1.0", args=("runs",)):
     """The command line itself was reached, in the environment, with its output untouched."""
     assert done.returncode == 7, done.stderr
     message = json.loads(done.stdout)
@@ -416,7 +422,7 @@ def test_an_old_python_is_refused_with_its_version_and_a_way_on(monkeypatch):
         bootstrap.ensure(ROOT)
 
 
-@pytest.mark.parametrize("name", ["sllm.py", "sllm_core/bootstrap.py", "sllm_core/__init__.py"])
+@pytest.mark.parametrize("name", FIRST_FILES)
 def test_the_first_files_are_read_by_pythons_too_old_to_run_the_app(name: str):
     tree = ast.parse((ROOT / name).read_text(encoding="utf-8"), feature_version=(3, 6))
     future = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]

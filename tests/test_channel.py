@@ -8,7 +8,7 @@ import pytest
 
 from sllm_core import faults
 from sllm_core.jobs import channel
-from sllm_core.jobs.channel import FolderChannel, LogFiles, history, read_control, read_events
+from sllm_core.jobs.channel import FolderChannel, LogFiles, read_control, read_events
 from sllm_core.messages import Desired, Done, Failed, Log, Plan, Resumed, Saved, Step, Validation
 
 
@@ -118,17 +118,25 @@ def test_the_wish_is_replaced_whole(tmp_path, arm):
     assert [path.name for path in tmp_path.iterdir()] == ["control.json"]
 
 
-def test_history_leaves_out_what_a_resume_superseded(up, tmp_path):
-    for message in (step(1), step(2), step(3), Log("x"), Resumed(1, "a"), step(2), Done(2)):
-        up.emit(message)
-    told = list(history(tmp_path))
-    assert [m.step for m in told if isinstance(m, Step)] == [1, 2]
-    assert isinstance(told[-1], Done)
-    assert Log("x") in told
-
-
-def test_no_folder_is_no_history(tmp_path):
-    assert list(history(tmp_path / "none")) == []
+def test_settings_asked_for_while_it_goes_on_are_read_and_strange_ones_left_out(up, tmp_path):
+    wish = Desired("pause", 2, settings={"val_interval": 7, "keep_last": 9})
+    channel.write_control(tmp_path, wish)
+    assert up.desired() == wish
+    up.ask_stop("by SIGTERM")
+    assert up.desired().settings == wish.settings
+    for strange in (
+        {"seed": 3},
+        {"val_interval": "7"},
+        {"val_interval": True},
+        {"val_interval": 0.5},
+    ):
+        body = {"state": "run", "save_now": 0, "settings": strange}
+        (tmp_path / "control.json").write_text(json.dumps(body))
+        assert read_control(tmp_path) == Desired()
+    for broken in (3, [], None, "x"):
+        body = {"state": "stop", "save_now": 0, "settings": broken}
+        (tmp_path / "control.json").write_text(json.dumps(body))
+        assert read_control(tmp_path).settings == {}
 
 
 # logs for people

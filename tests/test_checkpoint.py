@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sllm_core import checkpoint, faults
-from sllm_core.checkpoint import BEST_NAME, Checkpoints, Row, weights_sha256
+from sllm_core import faults, ledger
+from sllm_core.checkpoint import Checkpoints, weights_sha256
 from sllm_core.errors import CheckpointError, DiskError
+from sllm_core.ledger import BEST_NAME, Row
 from sllm_core.project import Project, file_sha256
 from tests.training_helpers import KILLED, in_fork
 
@@ -293,7 +294,7 @@ def test_a_damaged_index_is_read_from_its_copy_and_both_damaged_are_refused(stor
 def test_an_index_cannot_point_outside_its_folder(store, tmp_path):
     rows = [replace(save(store, 1), file=name) for name in ("../x.pt", "/etc/passwd", "..")]
     body = {
-        "sha256": checkpoint._index_hash(rows),
+        "sha256": ledger.index_hash(rows),
         "checkpoints": [dataclasses.asdict(r) for r in rows],
     }
     (store.folder / "index.json").write_text(json.dumps(body))

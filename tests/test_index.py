@@ -41,6 +41,23 @@ def test_a_changed_text_forgets_its_tokens_and_an_unchanged_one_keeps_them(tmp_p
         assert {x.path: x.id for x in index.used_files()} == ids  # a row stays the same row
 
 
+def test_used_text_is_counted_by_ending_and_by_source(tmp_path):
+    names = ["a.py", "b/c.PY", "d.tar.gz", "Makefile", ".hidden", "dir.x/file", "e.txt"]
+    rows = [
+        row(name.encode(), path_text=name, text_bytes=2**number)
+        for number, name in enumerate(names)
+    ]
+    unused = row(b"u.py", path_text="u.py", state="skipped", reason="empty")
+    theirs = row(b"z.py", path_text="z.py", source_id=7, text_bytes=None)
+    with Index(tmp_path / "p.db") as index:
+        assert index.by_extension() == index.by_source() == []
+        index.put_files([*rows, unused, theirs], 1)
+        assert index.by_extension() == [
+            (".txt", 1, 64), ("", 3, 8 + 16 + 32), (".gz", 1, 4), (".py", 3, 1 + 2),
+        ]  # fmt: skip
+        assert index.by_source() == [(1, 7, 127), (7, 1, 0)]
+
+
 def test_known_files_are_all_rows_by_source(tmp_path):
     with Index(tmp_path / "p.db") as index:
         index.put_files([row(b"a"), row(b"a", source_id=2, state="failed", reason="changed")], 1)

@@ -36,7 +36,15 @@ VALUES = {
     int | None: st.none() | st.integers(0, 2**63),
     float | None: st.none() | st.floats(allow_nan=False, allow_infinity=False),
     tuple[str, ...]: st.lists(st.text(max_size=9), max_size=3).map(tuple),
+    tuple[int, ...]: st.lists(st.integers(0, 2**40), max_size=3).map(tuple),
     dict[str, int]: st.dictionaries(st.text(max_size=9), st.integers(), max_size=3),
+    dict[str, float]: st.dictionaries(
+        st.text(max_size=9), st.floats(allow_nan=False, allow_infinity=False), max_size=3
+    ),
+    dict[str, str]: st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3),
+    dict[str, Any]: st.dictionaries(
+        st.text(max_size=9), st.none() | st.booleans() | st.integers() | st.text(), max_size=3
+    ),
 }
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from sllm_core import cli, messages
 from sllm_core.config import with_values
-from sllm_core.jobs import runner, runs, worker
+from sllm_core.jobs import runner, runs, training, worker
 from sllm_core.jobs.channel import read_control, read_events
 from sllm_core.jobs.runner import PipeProcess, Runner
+from sllm_core.jobs.series import read_past
 from sllm_core.messages import Done, Failed, Generated, Saved, StateChanged, Step, Stopped, Token
 
 LONG = {"max_steps": 100_000, "val_interval": 100_000, "save_interval": 100_000}
@@ -43,8 +44,9 @@ class Followed:
         """Wait for a message of a kind (with these values)."""
         end = time.monotonic() + GUARD_S
         while time.monotonic() < end:
-            run_id, message = self.out.get(timeout=GUARD_S)
+            run_id, message, when = self.out.get(timeout=GUARD_S)
             assert run_id == self.run.id
+            assert abs(when - time.time()) < 600
             self.said.append(message)
             if isinstance(message, kind) and values.items() <= vars(message).items():
                 return message
@@ -178,6 +180,125 @@ def test_a_run_is_resumed_through_its_folder_and_an_old_stop_is_forgotten(projec
     more = ["--resume", "auto", "--max-steps", str(again.until(Stopped).step + 5)]
     assert cli.main(["train", str(project.root), *more]) == 0  # nor does the command remember it
     assert runs.summarize(run).state == "done"
+
+
+def test_a_run_goes_on_with_other_limits_and_is_followed_from_where_its_past_ends(project):
+    run = new_run(project)
+    assert worker.run_job(run)[1] == 0
+    end = read_past(run.folder).end
+    out, more = queue.Queue(), queue.Queue()
+    one = Runner(run, out, changes={"max_steps": 15, "val_interval": 2}, offset=end).start()
+    one.join(GUARD_S)
+    one.close()
+    items = [out.get_nowait() for _ in range(out.qsize())]
+    assert {source for source, _, _ in items} == {run.id} == {one.run_id}
+    said = [message for _, message, _ in items]
+    assert isinstance(said[0], messages.Started)
+    assert said[-1].step == 15
+    assert [m.step for m in said if isinstance(m, messages.Validation)] == [14, 15]
+    found = read_events(run.folder, end)[0]
+    assert [(message, when) for _, message, when in items] == found
+    late = Runner(run, more, offset=end).attach()
+    late.join(GUARD_S)
+    late.close()
+    assert [more.get_nowait() for _ in range(more.qsize())] == items
+
+    last, code = worker.run_job(run, changes={"seed": 3})
+    assert (code, last.code) == (1, "E-RESUME-OPTION")
+
+
+STUBBORN = """
+import signal, sys, time
+from pathlib import Path
+from sllm_core.project import Lock
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+lock = Lock(Path(sys.argv[1]) / "runs" / sys.argv[2] / ".lock", "a run").acquire()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("is_attached", [False, True])
+def test_a_worker_that_does_not_hear_is_ended_without_waiting_for_it(
+    project, follow, monkeypatch, is_attached
+):
+    monkeypatch.setattr(
+        runner, "worker_command", lambda _, *words: [sys.executable, "-c", STUBBORN, *words]
+    )
+    one = follow(new_run(project))
+    end = time.monotonic() + GUARD_S
+    while runs.worker_pid(one.run.folder) is None and time.monotonic() < end:
+        time.sleep(0.02)
+    watcher = Followed(one.run)
+    watcher.runner.attach()
+    begun = time.monotonic()
+    (watcher if is_attached else one).runner.end(patience_s=0.1)
+    assert time.monotonic() - begun < 1  # it only orders
+    assert read_control(one.run.folder).state == "stop"
+    assert one.until(Failed).signal == "SIGKILL"
+    assert watcher.until(Failed).code == "E-WORKER-DIED"
+    watcher.runner.close()
+
+
+def test_intervals_are_changed_by_a_word_to_the_folder(project):
+    run = new_run(project)
+    one = Runner(run, queue.Queue())
+    one.save_now()
+    one.change({"val_interval": 3})
+    one.change({"keep_last": 5, "val_interval": 4})
+    wish = read_control(run.folder)
+    assert (wish.settings, wish.save_now) == ({"val_interval": 4, "keep_last": 5}, 1)
+    last, _ = worker.run_job(run)
+    assert last.step == 12
+    validations = [m for m, _ in read_past(run.folder).notes if isinstance(m, messages.Validation)]
+    assert [m.step for m in validations] == [4, 8, 12]
+    training.change_limits(run, {"val_interval": 6, "max_steps": 13})  # the newer word
+    assert read_control(run.folder).settings == {"keep_last": 5}
+
+
+# pipes
+
+ECHO = """
+import sys
+from sllm_core import messages
+for line in sys.stdin:
+    if line == "die\\n":
+        sys.stderr.write("no more\\n")
+        sys.exit(3)
+    sys.stdout.write(messages.encode(messages.Log(sys.argv[1] + line.strip()), 12.5))
+    sys.stdout.flush()
+"""
+
+
+@pytest.fixture
+def echo(monkeypatch):
+    monkeypatch.setattr(
+        runner, "worker_command", lambda *words: [sys.executable, "-c", ECHO, *words]
+    )
+
+
+def test_what_a_pipe_says_comes_into_the_shared_queue_under_its_name(echo):
+    out = queue.Queue()
+    first, second = PipeProcess("a", out=out), PipeProcess("b", name="other", out=out)
+    for child in (first, second):
+        child.send("x")
+    items = sorted([out.get(timeout=GUARD_S), out.get(timeout=GUARD_S)])
+    assert items == [("a", messages.Log("ax"), 12.5), ("other", messages.Log("bx"), 12.5)]
+    second.send("die")
+    source, failed, when = out.get(timeout=GUARD_S)
+    assert (source, failed.code, failed.exit_code) == ("other", "E-WORKER-DIED", 3)
+    assert failed.last_lines == ("no more",)
+    assert abs(when - time.time()) < 600
+    for child in (first, second):
+        child.close()
+    assert out.empty()  # an end that was asked for is no failure
+
+
+def test_a_pipe_that_is_ended_is_no_failure(echo):
+    out = queue.Queue()
+    child = PipeProcess("a", out=out)
+    child.terminate()
+    assert out.empty()
+    assert child._process.returncode != 0
 
 
 def test_codes_and_signals_are_put_into_words():

@@ -4,13 +4,17 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
-from sllm_core.config import ProjectConfig
+from sllm_core import faults
+from sllm_core.config import DataConfig, ProjectConfig, SourceConfig, with_values
 from sllm_core.errors import LockError, ProjectError, RunError
 from sllm_core.jobs import runs
 from sllm_core.jobs.channel import FolderChannel
+from sllm_core.jobs.runs import Label
+from sllm_core.ledger import Ledger, Row
 from sllm_core.messages import Done, Failed, Plan, Resumed, Started, Step, Stopped, Validation
 from sllm_core.project import Project
 from tests.training_helpers import ROOT
@@ -145,6 +149,81 @@ def test_a_run_in_one_line(empty):
         assert info.total_steps == 9
         resumed = isinstance(last, Resumed)  # at step 1: both validations are superseded
         assert (info.best_val_loss, info.val_bpb) == ((None, None) if resumed else (2.0, 1.1))
+
+
+def say(run, *said):
+    up = FolderChannel(run.folder)
+    for message in said:
+        up.emit(message)
+    up.close()
+
+
+def test_the_line_of_a_run_has_its_size_its_pace_and_its_beginning(empty, monkeypatch):
+    made = new(empty)
+    assert runs.summarize(made).started is None
+    monkeypatch.setattr(faults, "_clock_shift", "-1000")
+    say(made, Started(made.id, "train", 1), Plan(0, 9, 1, "", n_params=77))
+    monkeypatch.setattr(faults, "_clock_shift", "0")
+    say(
+        made,
+        Plan(1, 8, 1, "revised"),
+        *(Step(n, 1.0, "", 1.0, 1e-3, n, n, 1, 10.0 * n) for n in (1, 2)),
+    )
+    info = runs.summarize(made)
+    assert (info.n_params, info.total_steps, info.step, info.tokens_per_sec) == (77, 8, 2, 20.0)
+    assert abs(info.started - (time.time() - 1000)) < 60
+
+
+def test_a_run_waits_in_the_queue_until_it_says_something(empty):
+    queued = runs.new_run(empty, "train", ProjectConfig(), queued=True)
+    assert runs.summarize(queued).state == "queued"
+    say(queued, Started(queued.id, "train", 1))
+    assert runs.summarize(queued).state == "interrupted"
+    assert runs.summarize(new(empty)).state == "interrupted"
+
+
+def test_a_label_comes_back_and_a_broken_one_is_none(empty):
+    made = new(empty)
+    assert runs.read_label(made.folder) == Label()
+    label = Label("wide \U0001f600", "a note\nof two lines", True)
+    runs.write_label(made.folder, label)
+    assert runs.read_label(made.folder) == label
+    info = runs.summarize(made)
+    assert (info.name, info.note, info.is_pinned) == (label.name, label.note, True)
+    for broken in ("", "{}", "[]", '{"name": 3}', "[" * 9999):
+        (made.folder / "label.json").write_text(broken)
+        assert runs.read_label(made.folder) == Label()
+
+
+def test_a_cloned_run_brings_its_shape_and_leaves_the_data_alone(empty):
+    theirs = with_values(ProjectConfig(), {"d_model": 96, "epochs": 7.0, "temperature": 0.3})
+    made = runs.new_run(empty, "train", replace(theirs, data=DataConfig(recursive=False)))
+    mine = replace(ProjectConfig(), sources=(SourceConfig(1, "a"),))
+    clone = runs.clone_config(made, mine)
+    assert (clone.model.d_model, clone.train.epochs, clone.sampling.temperature) == (96, 7.0, 0.3)
+    assert (clone.sources, clone.data) == (mine.sources, mine.data)
+
+
+@pytest.mark.parametrize("with_checkpoints", [False, True])
+def test_a_deleted_run_is_gone_and_its_checkpoints_only_when_that_was_asked(
+    empty, with_checkpoints
+):
+    made, other = new(empty), new(empty)
+    ledger = Ledger(empty)
+    for run in (made, other):
+        name = f"{run.id}.pt"
+        ledger.put(Row(name, "0", 1, 1, 1, 1, run.id))
+        (empty.checkpoints_dir / name).write_bytes(b"x")
+    with made.lock(), pytest.raises(LockError):
+        runs.delete_run(made, with_checkpoints)
+    assert runs.open_run(empty, made.id) == made
+    runs.delete_run(made, with_checkpoints)
+    assert runs.run_ids(empty) == [other.id]
+    assert not made.folder.exists()
+    left = {row.file for row in ledger.rows()}
+    assert left == {path.name for path in empty.checkpoints_dir.glob("*.pt")}
+    assert (f"{made.id}.pt" in left) != with_checkpoints
+    assert f"{other.id}.pt" in left
 
 
 def test_tidying_removes_temp_files_of_dead_processes_alone(empty):

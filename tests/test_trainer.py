@@ -247,6 +247,50 @@ def test_pause_saves_and_running_again_changes_nothing(world):
 # disk
 
 
+def change_at(world: World, changes: dict[int, dict[str, int]]) -> None:
+    """Ask for other intervals when a step is told."""
+
+    def look(message) -> None:
+        if isinstance(message, Step) and message.step in changes:
+            world.wish = Desired(settings=changes[message.step])
+
+    world.on_message = look
+
+
+def test_intervals_asked_for_on_the_way_count_from_the_next_step_and_touch_no_number(world):
+    plain, changed = another(world, "plain"), another(world, "changed")
+    changed.train = replace(changed.train, sample_prompts=("the",))
+    plain.fresh().run()
+    change_at(changed, {
+        3: {"val_interval": 2, "save_interval": 5, "sample_interval": 7},
+        9: {"val_interval": 100},
+    })  # fmt: skip
+    changed.fresh().run()
+    assert changed.losses() == plain.losses()
+    assert [m.step for m in changed.of(Validation)] == [4, 6, 8, 12]
+    assert [m.step for m in changed.of(Saved) if "last" in m.roles] == [5, 12]
+    assert [m.step for m in changed.of(Sample)] == [0, 7, 12]
+    said = [m.text for m in changed.of(Log) if m.text.startswith("From step")]
+    assert said == [
+        "From step 4 on: val_interval 6 -> 2, save_interval 4 -> 5, sample_interval None -> 7.",
+        "From step 10 on: val_interval 2 -> 100, save_interval 5 -> 4, sample_interval 7 -> None.",
+    ]
+
+
+def test_fewer_checkpoints_are_kept_as_soon_as_that_is_asked(world):
+    change_at(world, {10: {"keep_last": 1}})
+    world.fresh(save_interval=2, keep_last=4).run()
+    left = {path.name for path in world.store.folder.glob("step_*.pt")}
+    assert left == {"step_12.pt"}
+
+
+def test_an_impossible_interval_is_said_once_and_changes_nothing(world):
+    change_at(world, {3: {"val_interval": 0}})
+    world.fresh().run()
+    assert [m.step for m in world.of(Validation)] == [6, 12]
+    assert codes(world) == ["E-CFG-FIELD"]
+
+
 def test_a_failed_save_is_said_and_training_goes_on(world, arm):
     plain = another(world, "plain")
     plain.fresh().run()

@@ -341,3 +341,71 @@ def decode_file(path: Path) -> str:
     except OSError as problem:
         raise SkipFile("unreadable", problem.strerror or str(problem)) from problem
     return "".join(read_text(path, expected, find_encoding(path, expected)))
+
+
+class Beginning(NamedTuple):
+    """The first part of a file: its text, and what was found out on the way."""
+
+    text: str
+    encoding: str
+    n_bytes: int
+    is_cut: bool
+
+
+def read_beginning(path: Path, limit_chars: int, encoding: str = "") -> Beginning:
+    """The cleaned beginning of a file of any size, without reading more than is shown.
+
+    Args:
+        path: the file.
+        limit_chars: most characters.
+        encoding: as a scan found it; '' looks for it in the bytes that are read.
+
+    Raises:
+        SkipFile: what is there holds no text that can be used, or it cannot be read.
+    """
+    data, n_bytes = read_head(path, max(_PROBE_BYTES, 4 * limit_chars))
+    is_whole = len(data) == n_bytes
+    encoding = encoding or _encoding_of(data, is_whole=is_whole)
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        text = decoder.decode(data, final=is_whole)
+    except UnicodeError as problem:
+        raise SkipFile("encoding", f"not {encoding}: {problem}") from problem
+    if "\0" in text:
+        raise SkipFile("binary", "it holds NUL characters")
+    text = clean(text.removesuffix("\r") if not is_whole else text, is_start=False)
+    return Beginning(text[:limit_chars], encoding, n_bytes, not is_whole or len(text) > limit_chars)
+
+
+def read_head(path: Path, limit_bytes: int) -> tuple[bytes, int]:
+    """The first bytes of a regular file, and how many it has.
+
+    Raises:
+        SkipFile: see `open_regular`.
+    """
+    descriptor = open_regular(path, None)
+    try:
+        n_bytes = os.fstat(descriptor).st_size
+        parts, left = [], min(n_bytes, limit_bytes)
+        while left > 0 and (block := os.read(descriptor, left)):
+            parts.append(block)
+            left -= len(block)
+    except OSError as problem:
+        raise SkipFile("unreadable", problem.strerror or str(problem)) from problem
+    finally:
+        os.close(descriptor)
+    return b"".join(parts), n_bytes
+
+
+def _encoding_of(data: bytes, *, is_whole: bool) -> str:
+    """As `find_encoding`, from the beginning alone."""
+    for mark, name in _BOMS:
+        if data.startswith(mark):
+            return name
+    if b"\0" in data:
+        raise SkipFile("binary", "it holds NUL bytes")
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data, final=is_whole)
+    except UnicodeDecodeError as problem:
+        return detect_encoding(_lines_around(data, problem.start))
+    return "utf-8"

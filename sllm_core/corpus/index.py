@@ -109,8 +109,8 @@ class Index:
         ProjectError: E-PROJECT-DB, the file is damaged or newer; it is not changed.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, is_checked: bool = True) -> None:
+        self.path, self._is_checked = path, is_checked
         is_new = not path.exists()
         try:
             self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None)
@@ -127,7 +127,7 @@ class Index:
 
     def _open(self, is_new: bool) -> None:
         self._db.execute("PRAGMA busy_timeout = 5000")
-        if not is_new:
+        if not is_new and self._is_checked:
             self._check()
         mode = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":  # some network drives have no shared memory
@@ -244,6 +244,62 @@ class Index:
         while rows := found.fetchmany(1000):
             yield from (FileRow(*row) for row in rows)
 
+    def find_file(self, source_id: int, path: bytes) -> FileRow | None:
+        """The row of one listed file."""
+        where = "WHERE source_id = ? AND path = ?"
+        row = self._db.execute(f"{_SELECT} {where}", (source_id, path)).fetchone()
+        return FileRow(*row) if row else None
+
+    def count_list(self, kind: str, reason: str = "", search: str = "") -> int:
+        """Files that `list_files` lists."""
+        where, values = _list_where(kind, reason, search)
+        return int(self._db.execute(f"SELECT COUNT(*) FROM files {where}", values).fetchone()[0])
+
+    def list_files(
+        self, kind: str, offset: int, limit: int, *, reason: str = "", search: str = ""
+    ) -> list[tuple[FileRow, int | None]]:
+        """A page of the files (kind used, unused or converted), each with its tokens if known."""
+        where, values = _list_where(kind, reason, search)
+        order = "state, reason, id" if kind == "unused" else "source_id, path"
+        found = self._db.execute(
+            f"SELECT {', '.join(_COLUMNS)}, id, tokens FROM files {where} ORDER BY {order} "
+            "LIMIT ? OFFSET ?",
+            (*values, limit, offset),
+        )
+        return [(FileRow(*row[:-1]), row[-1]) for row in found]
+
+    def by_extension(self) -> list[tuple[str, int, int]]:
+        """(ending such as '.py', files, text bytes) of used files, the most text first.
+
+        A name without an ending counts under ''.
+        """
+        found: dict[str, list[int]] = {}
+        rows = self._db.execute("SELECT path_text, text_bytes FROM files WHERE state = 'used'")
+        for name, size in rows:
+            base = name[name.rfind("/") + 1 :]
+            dot = base.rfind(".")
+            entry = found.setdefault(base[dot:].lower() if dot > 0 else "", [0, 0])
+            entry[0] += 1
+            entry[1] += size or 0
+        listed = [(ending, n, size) for ending, (n, size) in found.items()]
+        return sorted(listed, key=lambda row: (-row[2], row[0]))
+
+    def by_source(self) -> list[tuple[int, int, int]]:
+        """(source id, files, text bytes) of used files."""
+        found = self._db.execute(
+            "SELECT source_id, COUNT(*), COALESCE(SUM(text_bytes), 0) FROM files "
+            "WHERE state = 'used' GROUP BY 1 ORDER BY 1"
+        )
+        return [tuple(row) for row in found]
+
+    def encoded_by_source(self) -> list[tuple[int, int, int]]:
+        """(source id, tokens of its used files, how many of these have none yet)."""
+        found = self._db.execute(
+            "SELECT source_id, COALESCE(SUM(tokens), 0), SUM(tokens IS NULL) FROM files "
+            "WHERE state = 'used' GROUP BY 1"
+        )
+        return [tuple(row) for row in found]
+
     def unused_files(self, limit: int, *, but: tuple[str, ...] = ()) -> list[FileRow]:
         """Skipped and failed rows, for the report, without those of the reasons ``but``."""
         marks = ", ".join("?" * len(but))
@@ -284,6 +340,23 @@ class Index:
     def cache_segments(self) -> set[str]:
         """Segment files that rows still point to."""
         return {row[0] for row in self._db.execute("SELECT DISTINCT segment FROM cache")}
+
+
+def _list_where(kind: str, reason: str, search: str) -> tuple[str, tuple[object, ...]]:
+    parts = {
+        "used": "state = 'used'",
+        "unused": "state IN ('failed', 'skipped')",
+        "converted": "state = 'used' AND is_converted",
+    }
+    where, values = f"WHERE {parts[kind]}", []
+    if reason:
+        where += " AND reason = ?"
+        values.append(reason)
+    if search:
+        where += " AND path_text LIKE ? ESCAPE '!'"
+        plain = "".join(f"!{c}" if c in "!%_" else c for c in search)
+        values.append(f"%{plain}%")
+    return where, tuple(values)
 
 
 def decode_path(path: bytes) -> str:

@@ -2,28 +2,36 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from sllm_core import faults, fmt, messages, project
-from sllm_core.messages import Desired, Log, Message, Saved, Step, Validation
+from sllm_core.jobs.series import EVENTS, Recorder
+from sllm_core.messages import LIVE, Desired, Log, Message, Saved, Step, Validation
 
 ROTATE_BYTES = 10 << 20
-EVENTS, CONTROL = "events.jsonl", "control.json"
+CONTROL = "control.json"
 
 
 class FolderChannel:
-    """A job's end of its run folder: appends to `events.jsonl`, looks at `control.json`."""
+    """A job's end of its run folder: appends to `events.jsonl`, looks at `control.json`.
+
+    Beside it goes the short form (`series`), from which a long run is opened at once.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._events = (folder / EVENTS).open("ab", buffering=0)
         self._is_torn = _is_torn(folder / EVENTS)  # what follows gets a line of its own
+        self._size = (folder / EVENTS).stat().st_size
+        self._recorder = Recorder(folder)
         self._desired, self._stamp = Desired(), (0, 0)
         self._asked = ""  # a signal's wish wins over the file's
         self._step: int | None = None
@@ -35,16 +43,24 @@ class FolderChannel:
         """
         if isinstance(message, Step):
             self._step = message.step
-        line = messages.encode(message, faults.wall_time(self._step)).encode("utf-8")
+        now = faults.wall_time(self._step)
+        line = messages.encode(message, now).encode("utf-8")
         try:
             if self._is_torn:
-                self._events.write(b"\n")
+                self._size += self._events.write(b"\n")
                 self._is_torn = False
-            self._is_torn = self._events.write(line) != len(line)
+                self._recorder.fall_behind()  # the torn line may be a whole one now
+            at, n_written = self._size, self._events.write(line)
+            self._size += n_written
+            self._is_torn = n_written != len(line)
             if isinstance(message, Saved):
                 os.fsync(self._events.fileno())
         except OSError:
             self._is_torn = True
+            with contextlib.suppress(OSError):
+                self._size = (self._folder / EVENTS).stat().st_size
+        if not self._is_torn:
+            self._recorder.add(message, line, at, now)
 
     def ask_stop(self, reason: str) -> None:
         """Stop at the next chance, whatever the file says (signals)."""
@@ -58,12 +74,13 @@ class FolderChannel:
             if (stamp := (info.st_mtime_ns, info.st_ino)) != self._stamp:
                 self._desired, self._stamp = read_control(self._folder), stamp
         if self._asked:
-            return Desired("stop", self._desired.save_now, self._asked)
+            return replace(self._desired, state="stop", reason=self._asked)
         return self._desired
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         self._events.close()
+        self._recorder.close()
 
 
 def _is_torn(path: Path) -> bool:
@@ -81,15 +98,17 @@ def read_control(folder: Path) -> Desired:
         body = json.loads((folder / CONTROL).read_text(encoding="utf-8"))
         state, save_now = body["state"], int(body["save_now"])
         if state in {"run", "pause", "stop"}:
-            return Desired(state, save_now, str(body.get("reason", "")))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            settings = body.get("settings", {})
+            live = {name: settings[name] for name in LIVE if type(settings.get(name)) is int}
+            return Desired(state, save_now, str(body.get("reason", "")), live)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     return Desired()
 
 
 def write_control(folder: Path, desired: Desired) -> None:
     """State the owner's wish; replaced whole, so the job never reads half of it."""
-    body = {"state": desired.state, "save_now": desired.save_now, "reason": desired.reason}
+    body = dataclasses.asdict(desired)
     project.write_text(folder / CONTROL, json.dumps(body) + "\n", point="settings.save")
 
 
@@ -107,16 +126,6 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[tuple[Message, floa
     end = data.rfind(b"\n") + 1
     found = (messages.decode(line) for line in data[:end].splitlines())
     return [item for item in found if item is not None], offset + end
-
-
-def history(folder: Path) -> Iterator[Message]:
-    """All messages of a run in the order of the run: what a resume superseded is left out."""
-    kept: list[Message] = []
-    for message, _ in read_events(folder)[0]:
-        if isinstance(message, messages.Resumed):
-            kept = [old for old in kept if getattr(old, "step", 0) <= message.step]
-        kept.append(message)
-    yield from kept
 
 
 class PipeChannel:

@@ -8,6 +8,7 @@ from typing import Any
 from sllm_core import checkpoint as checkpoints
 from sllm_core import (
     dataset,
+    estimate,
     foreign,
     hardware,
     messages,
@@ -32,8 +33,10 @@ from sllm_core.errors import (
 from sllm_core.evaluate import Evaluation, evaluate, text_windows
 from sllm_core.jobs.pipeline import Job
 from sllm_core.model import GPT
-from sllm_core.project import Project
+from sllm_core.project import Lock, Project
 from sllm_core.tokenizer import Tokenizer
+
+ROOM_TO_WRITE = 1 << 30  # on a GPU: its context, the cache of keys and values
 
 
 def adopt_shape(project: Project, config: ProjectConfig, name: str) -> ProjectConfig:
@@ -93,12 +96,27 @@ def model_key(project: Project, name: str) -> str:
     return f"{path}:{path.stat().st_mtime_ns}" if path.exists() else name
 
 
+def writing_threads(project: Project) -> int:
+    """Processor threads for writing: half of them while a run is at work."""
+    threads = hardware.default_threads()
+    is_busy = Lock(project.runs_dir / ".accelerator.lock", "writing").is_held()
+    return max(1, threads // 2) if is_busy else threads
+
+
 def load_model(project: Project, name: str) -> tuple[GPT, Tokenizer, Device, str]:
-    """A model ready to write: weights on the device, dropout off."""
+    """A model ready to write: weights on the device, dropout off.
+
+    A GPU that a run has filled is left to it: writing then uses the processor.
+    """
     used = tokenizer.load(project.tokenizer_dir / "tokenizer.json")
     loaded = open_model(project, name, used)
     device = devices.choose("auto", "fp32")
-    devices.set_up(hardware.default_threads())
+    shape = replace(loaded.config, vocab_size=loaded.config.vocab_size or used.vocab_size)
+    need = 4 * estimate.count_parameters(shape).total + ROOM_TO_WRITE
+    free = devices.free_bytes(device)
+    if free is not None and free < need:
+        device = devices.choose("cpu", "fp32")
+    devices.set_up(writing_threads(project))
     model = GPT(loaded.config)
     model.load_state_dict(loaded.state)
     return model.to(device.torch).eval(), used, device, loaded.title

@@ -4,6 +4,7 @@ One thread a job reads what the child writes and puts messages into one thread-s
 """
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -13,16 +14,19 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from sllm_core import messages
+import psutil
+
+from sllm_core import faults, messages
 from sllm_core.errors import WorkerError
 from sllm_core.jobs.channel import read_control, read_events, write_control
-from sllm_core.jobs.runs import Run, is_alive
-from sllm_core.messages import Done, Failed, Message, Scanned, Stopped
+from sllm_core.jobs.runs import Run, is_alive, worker_pid
+from sllm_core.jobs.series import end_of
+from sllm_core.messages import Done, Failed, Item, Message, Scanned, Stopped
 
 HOME = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
@@ -59,22 +63,39 @@ class Runner:
 
     Args:
         run: the run folder.
-        out: where messages go, as (run id, message).
+        out: where messages go, as (run id, message, time of its line).
         resume: a checkpoint name for a run that goes on from it.
+        changes: limits and intervals that a resumed run gets anew, by name.
+        offset: where in `events.jsonl` to begin (`Past.end`); None is the beginning for a run
+            that is attached to, and the end for one that is started.
     """
 
-    def __init__(self, run: Run, out: "queue.Queue[tuple[str, Message]]", resume: str = "") -> None:
+    def __init__(
+        self,
+        run: Run,
+        out: "queue.Queue[Item]",
+        resume: str = "",
+        changes: Mapping[str, Any] | None = None,
+        offset: int | None = None,
+    ) -> None:
+        self.run_id = run.id
         self._run, self._out, self._resume = run, out, resume
+        self._changes, self._offset = dict(changes or {}), offset or 0
+        self._is_offset_given = offset is not None
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._follow, name=f"run {run.id}", daemon=True)
-        self._offset = 0
         self._closing = threading.Event()
+        self._ladder: list[tuple[float, str]] = []  # (when on the monotonic clock, what)
 
     def start(self) -> "Runner":
         """Start the worker; its errors go to `stderr.log` in the run folder."""
-        write_control(self._run.folder, replace(read_control(self._run.folder), state="run"))
-        self._offset = read_events(self._run.folder)[1]
-        command = worker_command("run", str(self._run.project.root), self._run.id, self._resume)
+        wish = read_control(self._run.folder)
+        write_control(self._run.folder, replace(wish, state="run", reason=""))
+        if not self._is_offset_given:
+            self._offset = end_of(self._run.folder)
+        changes = [json.dumps(self._changes)] if self._changes else []
+        words = (str(self._run.project.root), self._run.id, self._resume, *changes)
+        command = worker_command("run", *words)
         with (self._run.folder / "stderr.log").open("wb") as errors:
             self._process = subprocess.Popen(
                 command,
@@ -90,7 +111,7 @@ class Runner:
         return self
 
     def attach(self) -> "Runner":
-        """Follow a run that another process started; its whole history comes first."""
+        """Follow a run that another process started, from the offset given."""
         self._thread.start()
         return self
 
@@ -102,6 +123,31 @@ class Runner:
         """Ask for a checkpoint."""
         wish = read_control(self._run.folder)
         write_control(self._run.folder, replace(wish, save_now=wish.save_now + 1))
+
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Settings that a run takes over while it works (`messages.LIVE`), by name."""
+        wish = read_control(self._run.folder)
+        settings = {**wish.settings, **values}
+        write_control(self._run.folder, replace(wish, settings=settings))
+
+    def end(self, patience_s: float = 60.0) -> None:
+        """The ladder without waiting: ask now, terminate and kill later if it must be.
+
+        The thread that follows climbs it; a second call with less patience makes it quicker.
+        """
+        self.ask("stop")
+        now = time.monotonic()
+        self._ladder = [(now + patience_s, "terminate"), (now + 2 * patience_s, "kill")]
+
+    def _climb(self) -> None:
+        if not self._ladder or time.monotonic() < self._ladder[0][0]:
+            return
+        (_, verb), *self._ladder = self._ladder
+        if self._process is not None:
+            getattr(self._process, verb)()
+        elif (pid := worker_pid(self._run.folder)) is not None:
+            with contextlib.suppress(psutil.Error):
+                getattr(psutil.Process(pid), verb)()
 
     def stop(self, patience_s: float = 60.0) -> None:
         """The ladder: ask, then terminate (it still saves), then kill. Blocks; never on Tk's thread."""
@@ -133,22 +179,25 @@ class Runner:
             running = self._is_running()  # asked first: what it wrote before is then complete
             was_running = was_running or running
             found, self._offset = read_events(self._run.folder, self._offset)
-            for message, _ in found:
+            for message, when in found:
                 is_final = isinstance(message, final)
-                self._put(message)
+                self._put(message, when)
             if not running:
+                now = faults.wall_time()
                 if not is_final and self._process is not None:
-                    self._put(self._died(self._process.returncode))
+                    self._put(self._died(self._process.returncode), now)
                 elif was_running and not is_final:  # attached: its exit code is not ours to know
-                    self._put(_failed(_NO_LAST_WORD, None, "", ()))
+                    self._put(_failed(_NO_LAST_WORD, None, "", ()), now)
                 return
             # The window is slower than the job: wait for it.
             while self._out.qsize() > 200 and not self._closing.is_set():
+                self._climb()
                 time.sleep(POLL_S)
+            self._climb()
             time.sleep(POLL_S)
 
-    def _put(self, message: Message) -> None:
-        self._out.put((self._run.id, message))
+    def _put(self, message: Message, when: float) -> None:
+        self._out.put((self._run.id, message, when))
 
     def _died(self, code: int) -> Failed:
         name, words = describe_exit(code)
@@ -175,9 +224,18 @@ class PipeProcess:
     """A child that answers JSON lines with JSON lines: the warm writer, the tokenizer's trainer.
 
     It ends with its input. What it writes to standard error is kept for the report of its death.
+
+    Args:
+        arguments: the command of the worker and its words.
+        name: who says what comes into ``out``; the command when it is left out.
+        out: where messages go as (name, message, time), and a death that nobody asked for as
+            `Failed`; without it they go to `messages`, which ends with None.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(
+        self, *arguments: str, name: str = "", out: "queue.Queue[Item] | None" = None
+    ) -> None:
+        self.name, self._out, self._is_closing = name or arguments[0], out, False
         self._process = subprocess.Popen(
             worker_command(*arguments),
             cwd=HOME,
@@ -208,10 +266,16 @@ class PipeProcess:
     def _read(self, stream: IO[bytes]) -> None:
         for line in stream:
             found = messages.decode(line)
-            if found is not None:
+            if found is None:
+                continue
+            if self._out is None:
                 self.messages.put(found[0])
+            else:
+                self._out.put((self.name, *found))
         self._threads[1].join(timeout=2)
         self.messages.put(None)
+        if self._out is not None and self._process.wait() != 0 and not self._is_closing:
+            self._out.put((self.name, self.death(), faults.wall_time()))
 
     def _read_errors(self, stream: Iterable[bytes]) -> None:
         for line in stream:
@@ -225,6 +289,7 @@ class PipeProcess:
 
     def close(self, patience_s: float = 2.0) -> None:
         """End the child: close its input, then terminate, then kill."""
+        self._is_closing = True
         for step in (self._close_input, self._process.terminate, self._process.kill):
             step()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -238,6 +303,7 @@ class PipeProcess:
 
     def terminate(self) -> None:
         """End the child now."""
+        self._is_closing = True
         self._process.terminate()
         self.close()
 

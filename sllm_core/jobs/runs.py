@@ -3,19 +3,25 @@
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import json
+import math
 import platform
 import secrets
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from sllm_core import config as settings
 from sllm_core import messages
 from sllm_core.config import ProjectConfig
-from sllm_core.errors import RunError
-from sllm_core.jobs.channel import history
+from sllm_core.errors import RunError, disk_error
+from sllm_core.jobs.series import EVENTS, read_past
+from sllm_core.ledger import Ledger
 from sllm_core.messages import RunInfo
 from sllm_core.project import Lock, Project, check_name, remove_temp_files, write_text
 
@@ -166,15 +172,108 @@ def tidy(run: Run) -> None:
         remove_temp_files(folder)
 
 
+def worker_pid(folder: Path) -> int | None:
+    """The process that says in a run folder that it works there; None when it is gone.
+
+    The system may have given the number of one that was killed to another program: a process
+    that is younger than the note is not the one meant.
+    """
+    path = folder / ".lock.json"
+    with contextlib.suppress(
+        OSError, ValueError, KeyError, TypeError, RecursionError, psutil.Error
+    ):
+        note = json.loads(path.read_text(encoding="utf-8"))
+        pid, is_here = int(note["pid"]), note["host"] == platform.node()
+        if is_here and pid > 0 and psutil.Process(pid).create_time() <= path.stat().st_mtime + 1:
+            return pid
+    return None
+
+
+# -- what its owner says about a run -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name, a note and a pin that a person gave a run (`label.json`)."""
+
+    name: str = ""
+    note: str = ""
+    is_pinned: bool = False
+
+
+def read_label(folder: Path) -> Label:
+    """The label of a run folder; an empty one when nothing readable is there."""
+    try:
+        body = json.loads((folder / "label.json").read_text(encoding="utf-8"))
+        return Label(str(body["name"]), str(body["note"]), body["is_pinned"] is True)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return Label()
+
+
+def write_label(folder: Path, label: Label) -> None:
+    """Store the label of a run folder.
+
+    Raises:
+        DiskError: the one that was there before is unchanged.
+    """
+    text = json.dumps(dataclasses.asdict(label), indent=2) + "\n"
+    write_text(folder / "label.json", text, point="settings.save")
+
+
+def clone_config(run: Run, present: ProjectConfig) -> ProjectConfig:
+    """The settings of a run for a new one: model, training and writing; data stay as they are."""
+    theirs = run.config
+    return replace(present, model=theirs.model, train=theirs.train, sampling=theirs.sampling)
+
+
+def delete_run(run: Run, with_checkpoints: bool = False) -> None:
+    """Remove a run folder, and its checkpoints only when that is asked.
+
+    Raises:
+        LockError: a process is working on the run.
+        DiskError: a file could not be removed; the run is not listed any more.
+    """
+    with run.lock():  # refused while it works
+        if with_checkpoints:
+            Ledger(run.project).delete_files(run.id)
+        try:
+            (run.folder / "run.json").unlink(missing_ok=True)  # from here on it is no run
+        except OSError as problem:
+            raise disk_error(problem, run.folder / "run.json") from problem
+    try:
+        shutil.rmtree(run.folder)
+    except OSError as problem:
+        raise disk_error(problem, problem.filename or run.folder) from problem
+
+
+# -- runs in one line --------------------------------------------------------------------------
+
+
 def summarize(run: Run) -> RunInfo:
     """A run in one line: its state and its best numbers."""
-    state, step, total, best, bpb, elapsed = "interrupted", None, None, None, None, None
-    for message in history(run.folder):
+    try:
+        stat = (run.folder / EVENTS).stat()
+        stamp = (stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        stamp = (0, 0)
+    info = _story(run.folder, run.id, run.kind, stamp)
+    state = info.state
+    if run.kind == "train" and run.options.get("queued") and not stamp[0]:
+        state = "queued"
+    if is_alive(run):
+        state = "running"
+    return replace(info, state=state, **dataclasses.asdict(read_label(run.folder)))
+
+
+@functools.lru_cache(maxsize=512)
+def _story(folder: Path, run: str, kind: str, _stamp: tuple[int, int]) -> RunInfo:
+    """What the messages of a run say; kept as long as none is added."""
+    past = read_past(folder)
+    state, total, n_params, best, bpb, elapsed = "interrupted", None, None, None, None, None
+    for message, _ in past.notes:
         match message:
-            case messages.Step():
-                step = message.step
             case messages.Plan():
-                total = message.total_steps
+                total, n_params = message.total_steps, message.n_params or n_params
             case messages.Validation():
                 if message.is_best:
                     best, bpb = message.val_loss, message.val_bpb
@@ -188,6 +287,18 @@ def summarize(run: Run) -> RunInfo:
                 state = "interrupted"
             case _:
                 pass
-    if is_alive(run):
-        state = "running"
-    return RunInfo(run.id, run.kind, state, step, total, best, bpb, elapsed)
+    last = past.steps[-1] if len(past.steps) else None
+    rate = float(last["tokens_per_sec"]) if last is not None else math.nan
+    return RunInfo(
+        run,
+        kind,
+        state,
+        int(last["step"]) if last is not None else None,
+        total,
+        best,
+        bpb,
+        elapsed,
+        n_params=n_params,
+        tokens_per_sec=rate if math.isfinite(rate) else None,
+        started=past.notes[0][1] if past.notes else None,
+    )

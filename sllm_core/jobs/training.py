@@ -21,7 +21,7 @@ from sllm_core import (
     trainer,
 )
 from sllm_core import device as devices
-from sllm_core.checkpoint import Checkpoints, Row
+from sllm_core.checkpoint import Checkpoints
 from sllm_core.config import (
     ModelConfig,
     TrainConfig,
@@ -35,11 +35,14 @@ from sllm_core.errors import (
     ResumeError,
     TrainError,
 )
-from sllm_core.jobs.channel import history
+from sllm_core.jobs.channel import read_control, write_control
 from sllm_core.jobs.models import open_model
 from sllm_core.jobs.pipeline import Job, prepare
 from sllm_core.jobs.runs import Run
+from sllm_core.jobs.series import read_past
+from sllm_core.ledger import Row
 from sllm_core.messages import (
+    LIVE,
     Done,
     Log,
     Plan,
@@ -52,7 +55,7 @@ from sllm_core.tokenizer import Tokenizer
 
 # What a resumed run may still change (SPEC 9).
 LIMITS = ("epochs", "max_steps", "max_tokens", "max_time_s")
-CHANGEABLE = frozenset([*LIMITS, "val_interval", "save_interval", "sample_interval", "keep_last"])
+CHANGEABLE = frozenset([*LIMITS, *LIVE])
 
 
 def train(run: Run, job: Job, resume: str = "") -> Done | Stopped:
@@ -191,6 +194,7 @@ def _assemble(
         if content is None:
             model.init_weights(train.seed, is_output_zero=train.optimizer == "muon")
         model.to(device.torch)
+    past = read_past(run.folder)
     inputs = trainer.Inputs(
         run=run.id,
         model=model,
@@ -203,7 +207,7 @@ def _assemble(
         store=store,
         emit=job.emit,
         desired=job.desired,
-        replayed={m.step: m for m in history(run.folder) if isinstance(m, Plan) and m.step},
+        replayed={m.step: m for m, _ in past.notes if isinstance(m, Plan) and m.step},
     )
     state = trainer.State(
         total_steps=run.resolved["total_steps"],
@@ -387,6 +391,10 @@ def change_limits(run: Run, values: dict[str, Any]) -> Run:
         new = replace(old, **values)
         run = replace(run, resolved={**run.resolved, "train": trainer.plain(new)})
     run.save()
+    wish = read_control(run.folder)
+    if wish.settings.keys() & values.keys():  # the newer word counts
+        left = {name: value for name, value in wish.settings.items() if name not in values}
+        write_control(run.folder, replace(wish, settings=left))
     return run
 
 

@@ -8,6 +8,7 @@ import queue
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,9 +18,20 @@ from typing import Any, TypeVar
 from sllm_core import errors, fields, hardware
 from sllm_core.config import SamplingConfig
 from sllm_core.errors import Cancelled, SllmError
+from sllm_core.jobs.awake import keep_awake
 from sllm_core.jobs.channel import FolderChannel, LogFiles, PipeChannel, tee
 from sllm_core.jobs.runs import Run, open_run, tidy
-from sllm_core.messages import Desired, Done, Failed, Generated, Message, Started, Stopped, Token
+from sllm_core.messages import (
+    Desired,
+    Done,
+    Failed,
+    Generated,
+    Log,
+    Message,
+    Started,
+    Stopped,
+    Token,
+)
 from sllm_core.project import Project, open_project
 
 T = TypeVar("T")
@@ -102,7 +114,11 @@ def _describe_fault(problem: Exception) -> SllmError:
 
 
 def run_job(
-    run: Run, sink: Callable[[Message], None] | None = None, *, resume: str = ""
+    run: Run,
+    sink: Callable[[Message], None] | None = None,
+    *,
+    resume: str = "",
+    changes: dict[str, Any] | None = None,
 ) -> tuple[Message, int]:
     """Do the job of a run folder in this process.
 
@@ -110,6 +126,7 @@ def run_job(
         run: what to do; its lock and its lane are taken first.
         sink: a second receiver of all messages (the command line's).
         resume: checkpoint name to go on from; '' is the newest.
+        changes: limits and intervals that a resumed run gets anew, by name.
 
     Returns:
         The last message and the exit code of the process.
@@ -127,7 +144,8 @@ def run_job(
             emit = tee(*sinks, *([sink] if sink else []))
             try:
                 emit(Started(run.id, run.kind, os.getpid()))
-                last = guarded(lambda: _do(run, emit, channel.desired, resume))
+                with _awake(run, emit):
+                    last = guarded(lambda: _do(run, emit, channel.desired, resume, changes or {}))
                 emit(last)
             finally:
                 channel.close()
@@ -138,8 +156,18 @@ def run_job(
     return last, signals.exit_code if isinstance(last, Stopped) else 0
 
 
+def _awake(run: Run, emit: Callable[[Message], None]) -> contextlib.AbstractContextManager[None]:
+    if run.kind != "train":
+        return contextlib.nullcontext()
+    return keep_awake("a model is being trained", lambda words: emit(Log(words)))
+
+
 def _do(
-    run: Run, emit: Callable[[Message], None], desired: Callable[[], Desired], resume: str
+    run: Run,
+    emit: Callable[[Message], None],
+    desired: Callable[[], Desired],
+    resume: str,
+    changes: dict[str, Any],
 ) -> Message:
     from sllm_core.jobs import (  # heavy: after the folder says that we have started
         pipeline,
@@ -149,6 +177,8 @@ def _do(
     job = pipeline.Job(emit, desired)
     job.check()
     if run.kind == "train":
+        if changes:
+            run = training.change_limits(run, changes)
         return training.train(run, job, resume)
     if run.kind == "scan":
         return pipeline.scan(run.project, run.config, job)
@@ -176,42 +206,123 @@ def train_tokenizer(project: Project, size: int, out: Path, settings: dict[str, 
     channel.emit(guarded(work))
 
 
-def serve(project: Project) -> None:
-    """The warm writer: one JSON line a request on standard input, answers on standard output.
+class Mailbox:
+    """Requests from standard input, one JSON line each; ``{"cancel": 1}`` ends request 1 early."""
 
-    ``{"request": 1, "prompt": "...", "checkpoint": "best", "settings": {...}, "seed": 0}`` is
-    answered by `token` messages and one `generated`; ``{"cancel": 1}`` ends request 1 early.
-    """
-    from sllm_core.jobs import models
-    from sllm_core.sampler import write
+    def __init__(self) -> None:
+        self.cancelled: set[int] = set()
+        self._requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
 
-    channel = PipeChannel(sys.stdout)
-    requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    cancelled: set[int] = set()
-
-    def listen() -> None:
+    def _listen(self) -> None:
         for line in sys.stdin:
             try:
                 body = json.loads(line)
                 number = body.get("cancel")
                 if number is None:
-                    requests.put(body)
+                    self._requests.put(body)
                 else:
-                    cancelled.add(int(number))
+                    self.cancelled.add(int(number))
             except (ValueError, AttributeError, TypeError, RecursionError):
                 continue
-        requests.put(None)
+        self._requests.put(None)
 
-    threading.Thread(target=listen, daemon=True).start()
-    loaded: dict[str, Any] = {}
+    def take(self) -> dict[str, Any] | None:
+        """The next request, waited for; None when nobody asks any more."""
+        return self._requests.get()
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """What has come in the meantime."""
+        found: list[dict[str, Any]] = []
+        while not self._requests.empty():
+            body = self._requests.get()
+            if body is None:
+                self._requests.put(None)
+                break
+            found.append(body)
+        return found
+
+
+def _answered(answer: Callable[[dict[str, Any]], Message], body: dict[str, Any]) -> Message:
+    """The answer, or why there is none, under the number of the request."""
+    last = guarded(lambda: answer(body))
+    number = body.get("request")
+    if isinstance(last, Failed) and type(number) is int:
+        return replace(last, request=number)
+    return last
+
+
+def look(project: Project) -> None:
+    """What the window looks at: one JSON line a request on standard input. No torch in here.
+
+    ``{"request": 1, "preview": "/a/file.txt", "limit": 8000}`` or ``"preview": {"source_id": 1,
+    "path": "612e747874"}`` (the index's path bytes as hex), with ``"raw": true`` as bytes, is
+    answered by a `preview`; ``{"request": 2, "count": "text"}`` by a `token_count`;
+    ``{"request": 3, "report": true, "compare": true}`` by a `tokenizer_report`, which takes
+    seconds and lets quicker requests go first.
+    """
+    from sllm_core.jobs.look import Looker
+
+    channel, mail = PipeChannel(sys.stdout), Mailbox()
+    reports: deque[dict[str, Any]] = deque()
+
+    def breathe() -> None:
+        for body in mail.waiting():
+            if "report" in body:
+                reports.append(body)
+            else:
+                channel.emit(_answered(looker.answer, body))
+
+    looker = Looker(project, breathe)
+    while (body := reports.popleft() if reports else mail.take()) is not None:
+        channel.emit(_answered(looker.answer, body))
+
+
+def advise(project: Project, body: dict[str, Any]) -> None:
+    """One question about this machine: ``{"do": "probe"}`` or ``{"do": "auto"}``; see jobs.advise.
+
+    Log and progress messages go up on the way; `probed`, `proposal` or `failed` is the last word.
+    """
+    from sllm_core.jobs import advise as advisor
+    from sllm_core.jobs import pipeline
+
+    channel = PipeChannel(sys.stdout)
+    job = pipeline.Job(channel.emit)
 
     def answer(body: dict[str, Any]) -> Message:
+        if body["do"] == "probe":
+            return advisor.probe_settings(project, body, job)
+        return advisor.propose(project, body, job)
+
+    channel.emit(_answered(answer, body))
+
+
+def serve(project: Project) -> None:
+    """The warm writer: one JSON line a request on standard input, answers on standard output.
+
+    ``{"request": 1, "prompt": "...", "checkpoint": "best", "settings": {...}, "seed": 0}`` is
+    answered by `token` messages and one `generated`; ``{"cancel": 1}`` ends request 1 early.
+    ``{"request": 2, "count": "text"}`` is answered by a `token_count`.
+    """
+    from sllm_core import device as devices
+    from sllm_core.jobs import models
+    from sllm_core.jobs.look import Looker
+    from sllm_core.sampler import write
+
+    channel, mail = PipeChannel(sys.stdout), Mailbox()
+    loaded: dict[str, Any] = {}
+    looker = Looker(project)
+
+    def answer(body: dict[str, Any]) -> Message:
+        if "count" in body:
+            return looker.answer(body)
         number, name = int(body["request"]), str(body.get("checkpoint", "best"))
         key = models.model_key(project, name)
         if loaded.get("key") != key:
             loaded.clear()
             loaded.update(key=key, model=models.load_model(project, name))
         model, used, device, _ = loaded["model"]
+        devices.set_up(models.writing_threads(project))  # a run may have begun or ended since
         settings = fields.from_mapping(SamplingConfig, body.get("settings", {}), "the request")
         seed = int(body.get("seed", settings.sample_seed))
         written = write(
@@ -222,31 +333,42 @@ def serve(project: Project) -> None:
             device=device,
             seed=seed,
             on_text=lambda text: channel.emit(Token(number, text)),
-            is_cancelled=lambda: number in cancelled,
+            is_cancelled=lambda: number in mail.cancelled,
         )
         return Generated(prompt=str(body["prompt"]), request=number, **asdict(written))
 
-    while (body := requests.get()) is not None:
-        request = body.get("request", 0)
-        last = guarded(lambda body=body: answer(body))  # type: ignore[misc]
-        channel.emit(replace(last, request=request) if isinstance(last, Failed) else last)
+    while (body := mail.take()) is not None:
+        channel.emit(_answered(answer, body))
 
 
 def main(arguments: list[str]) -> int:
-    """``run PROJECT RUN [CHECKPOINT]``, ``write PROJECT`` or ``tokenizer PROJECT SIZE OUT JSON``."""
+    """What a worker process does.
+
+    ``run PROJECT RUN [CHECKPOINT [JSON]]``, ``write PROJECT``, ``look PROJECT``, ``advise PROJECT JSON``
+    or ``tokenizer PROJECT SIZE OUT JSON``.
+    """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     hardware.lower_priority()
     command, folder, *rest = arguments
     if command == "run":
         try:
             run = open_run(open_project(folder), rest[0])
-            return run_job(run, resume=rest[1] if len(rest) > 1 else "")[1]
+            changes = json.loads(rest[2]) if len(rest) > 2 else {}
+            return run_job(run, resume=rest[1] if len(rest) > 1 else "", changes=changes)[1]
         except SllmError as problem:
             sys.stderr.write(f"{problem.text}\n")
             return 1
     if command == "write":
         with contextlib.suppress(BrokenPipeError):  # the one we write for is gone
             serve(open_project(folder))
+        return 0
+    if command == "look":
+        with contextlib.suppress(BrokenPipeError):
+            look(open_project(folder))
+        return 0
+    if command == "advise":
+        with contextlib.suppress(BrokenPipeError):
+            advise(open_project(folder), json.loads(rest[0]))
         return 0
     size, out, settings = rest
     train_tokenizer(Project(Path(folder)), int(size), Path(out), json.loads(settings))

@@ -1,0 +1,1 @@
+"""The Data tab: sources, what is read of them, tokenizer, preview."""

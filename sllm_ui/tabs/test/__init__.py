@@ -1,0 +1,1 @@
+"""Test: write with a checkpoint of the project."""

@@ -1,0 +1,1 @@
+"""The Train tab: what will be trained, what that means, and the run."""

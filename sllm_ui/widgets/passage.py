@@ -1,0 +1,176 @@
+"""A pane whose text two have written: a person and a model."""
+
+import tkinter as tk
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sllm_ui.widgets import kit
+from sllm_ui.widgets.kit import skin
+
+Piece = tuple[str, bool]  # a stretch of text, and whether a model wrote it
+Passage = tuple[Piece, ...]
+WRITTEN, SOFT = "written", "soft"
+# Tk lays a line out anew for each letter added to it: at 50,000 letters that takes 80 ms. So a very
+# long line is broken on the screen, by line ends that are no part of the text.
+LONGEST_LINE = 4_000
+MAX_UNDO = 200
+
+
+class PassagePane:
+    """Shows a passage and tells when a person has changed it.
+
+    Args:
+        master: what it lies in; place `panel`.
+        on_edit: gets the passage after each change by a person.
+        height: lines that it asks room for.
+        most: letters that can be pasted into it.
+        options: of the `tk.Text`.
+    """
+
+    def __init__(
+        self,
+        master: tk.Misc,
+        on_edit: Callable[[Passage], None],
+        height: int,
+        most: int,
+        **options: Any,
+    ) -> None:
+        self.panel, self.text = kit.pane(master, height, undo=True, maxundo=MAX_UNDO, **options)
+        self.text.tag_configure(WRITTEN, foreground=skin().ink("fg"))
+        self.text.tag_raise("sel")
+        self._on_edit, self._most = on_edit, most
+        self._shown: Passage = ()
+        self._is_ours = False  # a change of our own is under way
+        self.text.bind("<<Modified>>", self._modified)
+        self.text.bind("<<Paste>>", self._paste)
+
+    def show(self, passage: Passage) -> None:
+        """Show a passage; one that grew at its end is only added to."""
+        if passage == self._shown:
+            return
+        grown = _growth(self._shown, passage)
+        if grown is None:
+            self._change(lambda: self._replace(passage))
+        else:
+            is_at_end = self.text.yview()[1] >= 1.0
+            self._change(lambda: self._append(grown))
+            if is_at_end:
+                self.text.see("end-1c")
+        self._shown = passage
+
+    def read(self) -> Passage:
+        """What stands in it, and who wrote which part."""
+        text, at = self.text, "1.0"
+        pieces: list[Piece] = []
+        ends = [str(index) for index in text.tag_ranges(WRITTEN)]
+        for first, last in zip(ends[::2], ends[1::2], strict=True):
+            pieces += [(self._get(at, first), False), (self._get(first, last), True)]
+            at = last
+        pieces.append((self._get(at, "end-1c"), False))
+        return tuple(piece for piece in pieces if piece[0])
+
+    def place(self) -> tuple[str, float]:
+        """Where the cursor is and what is in view."""
+        return self.text.index("insert"), self.text.yview()[0]
+
+    def go_to(self, place: tuple[str, float]) -> None:
+        """Back to a `place`."""
+        self.text.mark_set("insert", place[0])
+        self.text.yview_moveto(place[1])
+
+    def _get(self, first: str, last: str) -> str:
+        parts = []
+        while soft := self.text.tag_nextrange(SOFT, first, last):
+            parts.append(self.text.get(first, soft[0]))
+            first = soft[1]
+        parts.append(self.text.get(first, last))
+        return "".join(parts)
+
+    def _change(self, change: Callable[[], None]) -> None:
+        """Change the text without a word to anybody; the undo of typing starts anew."""
+        self._is_ours = True
+        state = str(self.text.cget("state"))
+        self.text.configure(state="normal", undo=False)
+        change()
+        self.text.edit_modified(False)
+        self.text.edit_reset()
+        self.text.configure(state=state, undo=True)  # type: ignore[call-overload]
+        self._is_ours = False
+
+    def _replace(self, passage: Passage) -> None:
+        self.text.delete("1.0", "end")
+        for piece in passage:
+            self._append(piece)
+        self.text.see("end-1c")
+
+    def _append(self, piece: Piece) -> None:
+        text, is_written = piece
+        self._insert("end-1c", text, (WRITTEN,) if is_written else ())
+
+    def _insert(self, index: str, text: str, tags: tuple[str, ...] = ()) -> None:
+        column = int(self.text.index(index).split(".")[1])
+        parts: list[object] = []
+        for part, is_soft in soften(text, column):
+            parts += [part, (*tags, SOFT) if is_soft else tags]
+        if parts:
+            self.text.insert(index, *parts)  # type: ignore[arg-type]
+
+    def _modified(self, event: object) -> None:
+        if not self.text.edit_modified():
+            return
+        if not self._is_ours:
+            self.text.edit_modified(False)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._shown = self.read()
+        self._on_edit(self._shown)
+
+    def _paste(self, event: object) -> str:
+        """Insert the clipboard, as much as the pane takes, with very long lines broken."""
+        text = self.text
+        if str(text.cget("state")) == "disabled":
+            return "break"
+        try:
+            words = text.clipboard_get()
+        except tk.TclError:  # it is empty, or no text
+            return "break"
+        text.edit_separator()
+        if text.tag_ranges("sel"):
+            text.delete("sel.first", "sel.last")
+        room = self._most - sum(len(words) for words, _ in self.read())
+        self._insert("insert", words.replace("\r\n", "\n").replace("\0", "")[: max(0, room)])
+        text.edit_separator()
+        text.see("insert")
+        return "break"
+
+
+def _growth(old: Passage, new: Passage) -> Piece | None:
+    """What ``new`` has more at its end; None when it differs elsewhere."""
+    if len(new) == len(old) + 1 and new[:-1] == old:
+        return new[-1]
+    if not old or len(new) != len(old) or new[:-1] != old[:-1]:
+        return None
+    (last, was_written), (more, is_written) = old[-1], new[-1]
+    if was_written != is_written or not more.startswith(last):
+        return None
+    return more[len(last) :], is_written
+
+
+def soften(text: str, column: int = 0) -> Iterator[tuple[str, bool]]:
+    """Parts of a text that begins at ``column``; a part with True is a line end of ours."""
+    for number, line in enumerate(text.split("\n")):
+        if number:
+            yield "\n", False
+            column = 0
+        while column + len(line) > LONGEST_LINE:
+            room = max(1, LONGEST_LINE - column)
+            blank = line.rfind(" ", 0, room) + 1
+            cut = blank or (0 if column and len(line) < LONGEST_LINE else room)
+            if cut:
+                yield line[:cut], False
+            yield "\n", True
+            line, column = line[cut:], 0
+        if line:
+            yield line, False
+            column += len(line)

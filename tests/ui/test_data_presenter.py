@@ -1,0 +1,882 @@
+"""The Data tab: what it says of the data is true, and what is typed wrong stays and is explained."""
+
+import json
+import os
+import queue
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sllm_core import dataset, project, tokenizer
+from sllm_core import messages as m
+from sllm_core.config import DataConfig, ProjectConfig, SourceConfig, TokenizerConfig
+from sllm_core.corpus import extract
+from sllm_core.corpus import sources as corpus_sources
+from sllm_core.corpus.index import FileRow, Index
+from sllm_ui.facts import Facts
+from sllm_ui.runstate import RunState
+from sllm_ui.session import Answered, DataChanged, Notice, ProjectChanged, RunChanged, Session
+from sllm_ui.settings import Settings
+from sllm_ui.tabs.data import figures, lists, presenter, words
+from sllm_ui.tabs.data.presenter import Presenter
+from tests import helpers
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch):
+    """A real session that starts no workers: what it would start is noted in ``calls``."""
+    settings = Settings(tmp_path / "settings")
+    settings.change(projects_dir=str(tmp_path / "projects"))
+    made = Session(settings, queue.Queue())
+    made.calls, made.notices = [], []
+    made.bus.subscribe(Notice, made.notices.append)
+    for name in ("scan", "scan_soon", "stop_data_job"):
+        monkeypatch.setattr(made, name, lambda name=name: made.calls.append(name))
+    monkeypatch.setattr(made, "prepare", lambda **options: made.calls.append(("prepare", options)))
+
+    def look(**body):
+        made.calls.append(("look", body))
+        return len(made.calls)
+
+    monkeypatch.setattr(made, "look", look)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def tab(session, clock):
+    return Presenter(session, clock)
+
+
+@pytest.fixture
+def texts(tmp_path):
+    helpers.write_corpus(tmp_path / "texts", n=6)
+    return tmp_path / "texts"
+
+
+@pytest.fixture
+def opened(session, tab, texts, tmp_path):
+    """The tab with a project over ``texts``, not scanned."""
+    session.create(tmp_path / "p", [str(texts)])
+    settle(session)
+    session.calls.clear()
+    return tab
+
+
+def settle(session, done=lambda: True, timeout=10.0):
+    """Take in what tasks and workers put into the queue until ``done``."""
+    end = time.monotonic() + timeout
+    while session._pending or not done():
+        try:
+            session.handle(*session.inbox.get(timeout=0.05))
+        except queue.Empty:
+            assert time.monotonic() < end, "nothing more comes"
+        session.flush()
+
+
+def show(session, **values):
+    """Facts as a scan would leave them."""
+    session.facts = Facts(is_scanned=True, **values)
+    session.bus.publish(DataChanged())
+
+
+def paths(tab):
+    return [row.path for row in tab.store.state.sources]
+
+
+# -- projects and sources -----------------------------------------------------------------------
+
+
+def test_without_a_project_a_folder_makes_one_named_after_it(session, tab, texts):
+    assert tab.store.state.mode == "none"
+    tab.add_folder(str(texts))
+    assert session.project.root.name == "texts"
+    assert (tab.store.state.mode, paths(tab)) == ("full", [str(texts)])
+    assert str(session.project.root) in session.notices[-1].text
+    assert session.calls == ["scan_soon"]
+
+
+def test_files_without_a_project_make_one_named_after_the_first(session, tab, texts):
+    files = [str(texts / name) for name in ("doc002.txt", "doc001.txt")]
+    tab.add_files(files)
+    assert session.project.root.name == "doc002"
+    assert paths(tab) == files
+
+
+def test_a_folder_that_vanished_makes_no_project(session, tab, tmp_path):
+    tab.add_folder(str(tmp_path / "gone"))
+    assert session.project is None
+    assert (session.notices[-1].kind, tab.store.state.mode) == ("bad", "none")
+    assert "does not exist" in session.notices[-1].text
+
+
+def test_a_project_without_sources_is_empty(session, tab, tmp_path):
+    session.create(tmp_path / "p", [])
+    assert tab.store.state.mode == "empty"
+
+
+def test_the_same_folder_twice_is_said_and_not_added(session, opened, texts):
+    opened.add_folder(str(texts))
+    assert len(paths(opened)) == 1
+    assert "already" in session.notices[-1].title
+
+
+def test_a_removed_source_comes_back_by_undo(session, opened, texts, tmp_path):
+    opened.add_folder(str(tmp_path))
+    opened.remove_source(1)
+    assert paths(opened) == [str(tmp_path)]
+    name, undo = opened.take_undo()
+    assert name.endswith("texts")
+    undo()
+    undo()
+    assert paths(opened) == [str(texts), str(tmp_path)]
+    assert opened.take_undo() is None
+
+
+def test_undo_leaves_another_project_alone(session, opened, tmp_path):
+    opened.remove_source(1)
+    _, undo = opened.take_undo()
+    session.create(tmp_path / "q", [])
+    undo()
+    assert session.config.sources == ()
+
+
+def test_switch_and_patterns_reach_the_settings_and_are_scanned(session, opened):
+    opened.switch_source(1)
+    opened.set_exclude(1, " *.log,,docs/*.html ")
+    assert session.config.sources[0].is_on is False
+    assert session.config.sources[0].exclude == ("*.log", "docs/*.html")
+    assert opened.store.state.source.exclude == "*.log, docs/*.html"
+    assert session.calls == ["scan_soon", "scan_soon"]
+    opened.set_exclude(1, "*.log,docs/*.html")
+    assert session.calls == ["scan_soon", "scan_soon"], "the same patterns change nothing"
+
+
+def test_a_missing_source_is_found_and_explained(session, opened, texts):
+    assert opened.store.state.sources[0].problem == ""
+    texts.rename(texts.with_name("elsewhere"))
+    show(session)
+    settle(session, lambda: opened.store.state.sources[0].problem)
+    assert "not there any more" in opened.store.state.sources[0].problem
+    texts.with_name("elsewhere").rename(texts)
+    show(session)
+    settle(session, lambda: not opened.store.state.sources[0].problem)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
+def test_a_folder_without_rights_is_explained(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    found = figures.find_problems(tmp_path, (SourceConfig(1, "closed"),))
+    assert "cannot be read" in found[1]
+
+
+def test_hostile_names_are_safe_to_show(session, tab, tmp_path):
+    folder = tmp_path / "evil\u202ename\n\x1b[31m" / ("long" * 50)
+    folder.mkdir(parents=True)
+    session.create(tmp_path / "p", [str(folder)])
+    row = tab.store.state.sources[0]
+    assert "\n" not in row.name + row.path
+    assert "\u202e" not in row.name + row.path
+    assert "\x1b" not in row.name + row.path
+
+
+def test_a_read_only_project_changes_nothing_and_says_who_holds_it(session, opened):
+    session.read_only = "The project is in use by the window (process 7)."
+    session.bus.publish(ProjectChanged())
+    before = session.config
+    opened.switch_source(1)
+    opened.remove_source(1)
+    opened.toggle_type(".txt")
+    opened.set_field("max_files", "5")
+    opened.set_exclude(1, "*.x")
+    opened.begin_paste()
+    opened.reset_filters()
+    opened.scan()
+    opened.prepare()
+    assert session.config == before
+    assert session.calls == []
+    assert "process 7" in opened.store.state.locked
+    assert "process 7" in opened.store.state.busy
+    assert "process 7" in session.notices[-1].text
+
+
+# -- pasted text --------------------------------------------------------------------------------
+
+
+def test_a_pasted_text_becomes_a_file_of_the_project_and_a_source(session, opened):
+    opened.begin_paste()
+    opened.add_paste("", "Once upon a time\nthere was \ud800 a lamp")
+    settle(session, lambda: opened.store.state.paste is None)
+    path = session.project.root / "pasted_text" / "Once upon a time.txt"
+    assert path.read_text(encoding="utf-8") == "Once upon a time\nthere was ? a lamp\n"
+    assert session.config.sources[-1].path == str(Path("pasted_text") / path.name)
+    opened.begin_paste()
+    opened.add_paste("Once upon a time", "again")
+    settle(session, lambda: opened.store.state.paste is None)
+    assert session.config.sources[-1].path.endswith("Once upon a time 2.txt")
+
+
+def test_a_paste_without_text_says_so_and_keeps_the_name(session, opened):
+    opened.begin_paste()
+    opened.add_paste("name", " \n")
+    assert opened.store.state.paste == ("name", " \n")
+    assert "no text" in opened.store.state.paste_error
+
+
+def test_a_paste_that_cannot_be_stored_is_not_lost(session, opened, arm):
+    opened.begin_paste()
+    arm("save.write:1:enospc")
+    opened.add_paste("name", "a text")
+    settle(session, lambda: opened.store.state.paste_error)
+    assert opened.store.state.paste == ("name", "a text")
+    assert "full" in opened.store.state.paste_error
+
+
+@pytest.mark.parametrize(
+    "title", ["../../etc/passwd", "CON", "x" * 400, "\u202e", "é" * 200, "..."]
+)
+def test_a_pasted_title_is_always_one_plain_name(session, opened, title):
+    path = presenter.store_paste(session.project, title, "text")
+    assert path.parent == session.project.root / "pasted_text"
+    assert len(path.name.encode()) < 130
+    assert path.exists()
+
+
+# -- filters ------------------------------------------------------------------------------------
+
+
+def test_a_size_is_typed_in_its_unit(session, opened):
+    opened.set_unit("max_file_bytes", "MiB")
+    opened.set_field("max_file_bytes", "1.5")
+    assert session.config.data.max_file_bytes == 3 << 19
+    assert opened.store.state.values["max_file_bytes"] == "1.5"
+    opened.set_field("max_file_bytes", "20 kb")
+    assert session.config.data.max_file_bytes == 20 << 10
+
+
+def test_another_unit_changes_the_size_and_keeps_the_number(session, opened):
+    opened.set_size("max_file_bytes", 4 << 20)
+    assert opened.store.state.units["max_file_bytes"] == "MiB"
+    opened.set_unit("max_file_bytes", "KiB")
+    assert session.config.data.max_file_bytes == 4 << 10
+    assert opened.store.state.values["max_file_bytes"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "word"),
+    [
+        ("min_file_bytes", "many", "no size"),
+        ("min_file_bytes", "-1", "smallest is 0"),
+        ("min_file_bytes", "nan", "no size"),
+        ("max_file_bytes", "0", "smallest is 1"),
+        ("max_file_bytes", "1e400", "no size"),
+        ("max_files", "0", "smallest is 1"),
+        ("max_files", "2.5", "no number of files"),
+        ("max_files", "k", "no number of files"),
+        ("val_split", "60", "0.1 to 50 %"),
+        ("val_split", "x", "0.1 to 50 %"),
+        ("shuffle_seed", "x", "whole number"),
+        ("target_vocab_size", "100", "smallest is 272"),
+        ("target_vocab_size", "1e9", "largest is 200000"),
+        ("min_frequency", "", "whole number"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_stays_in_its_field_with_the_reason(session, opened, name, text, word):
+    before = session.config
+    opened.set_field(name, text)
+    assert session.config == before
+    assert opened.store.state.values[name] == text
+    assert word in opened.store.state.errors[name]
+    assert session.calls == []
+
+
+def test_a_good_value_ends_the_complaint(opened):
+    opened.set_field("max_files", "x")
+    opened.set_field("max_files", "10k")
+    assert opened.store.state.errors == {}
+    assert opened.store.state.values["max_files"] == "10,000"
+
+
+def test_the_ends_of_a_range_can_be_moved_in_any_order(session, opened):
+    opened.set_size("max_file_bytes", 100)
+    opened.set_unit("min_file_bytes", "B")
+    opened.set_field("min_file_bytes", "200")
+    assert "larger than the largest" in opened.store.state.errors["min_file_bytes"]
+    opened.set_field("max_file_bytes", "300")
+    data = session.config.data
+    assert (data.min_file_bytes, data.max_file_bytes) == (200, 300)
+    assert opened.store.state.errors == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("10", 0.1), ("12.5 %", 0.125), ("auto", None), ("", None)]
+)
+def test_the_validation_share_is_typed_in_percent(session, opened, text, value):
+    opened.set_value("val_split", 0.2)
+    opened.set_field("val_split", text)
+    assert session.config.data.val_split == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("all", None), ("10k", 10_000), ("1,000", 1000), ("1.5k", 1500), ("", None)]
+)
+def test_most_files_takes_what_people_write(session, opened, text, value):
+    opened.set_value("max_files", 7)
+    opened.set_field("max_files", text)
+    assert session.config.data.max_files == value
+
+
+def test_filters_are_scanned_once_a_moment_after_the_last_change(session, opened, clock):
+    opened.set_field("max_files", "5")
+    clock.now += 0.9
+    opened.set_field("max_files", "6")
+    clock.now += 0.9
+    opened.tick()
+    assert session.calls == []
+    assert opened.store.state.is_scan_due
+    clock.now += 0.2
+    opened.tick()
+    opened.tick()
+    assert session.calls == ["scan_soon"]
+    assert not opened.store.state.is_scan_due
+
+
+def test_the_validation_share_needs_no_scan(opened, clock):
+    opened.set_field("val_split", "20")
+    assert not opened.store.state.is_scan_due
+
+
+def test_types_are_switched_added_and_chosen_in_sets(session, opened):
+    opened.toggle_type(".txt")
+    assert ".txt" not in session.config.data.extensions
+    assert ("TXT", False) in [(c.name[1:].upper(), c.is_on) for c in opened.store.state.chips]
+    opened.add_type("  *.Foo ")
+    assert session.config.data.extensions[-1] == ".foo"
+    opened.choose_types("Text")
+    assert opened.store.state.type_set == "Text"
+    opened.choose_types("All")
+    assert session.config.data.extensions == ("*",)
+    opened.toggle_type(".log")
+    assert ".log" not in session.config.data.extensions
+    assert {".txt", ".py"} < set(session.config.data.extensions)
+
+
+@pytest.mark.parametrize("text", ["", " ", ".", "a/b", "x" * 30, "\u202ex", "a,b"])
+def test_what_is_no_ending_is_refused_in_words(session, opened, text):
+    before = session.config
+    opened.add_type(text)
+    assert session.config == before
+    assert "no ending" in opened.store.state.errors["type"]
+
+
+def test_the_last_type_stays_on(session, opened):
+    session.change({"extensions": (".txt",)})
+    opened.toggle_type(".txt")
+    assert session.config.data.extensions == (".txt",)
+    assert "At least one" in opened.store.state.errors["type"]
+
+
+def test_reset_brings_back_every_filter(session, opened):
+    opened.choose_types("Code")
+    opened.set_field("max_files", "5")
+    opened.set_field("val_split", "x")
+    opened.reset_filters()
+    assert session.config.data == DataConfig()
+    assert opened.store.state.errors == {}
+    assert opened.store.state.values["val_split"] == "auto"
+
+
+def test_every_quick_set_is_made_of_real_types():
+    for kinds in figures.TYPE_SETS.values():
+        DataConfig(extensions=kinds)
+    known = set(figures.TYPE_SETS["Text and code"])
+    assert set(figures.TEXT_TYPES) | set(figures.CODE_TYPES) == known
+
+
+@pytest.mark.parametrize(
+    "n_bytes", [0, 1, 1023, 1024, 1500, 1 << 20, 3 << 19, 4 << 30, (4 << 30) + 1]
+)
+def test_a_size_in_a_form_is_the_size(n_bytes):
+    assert figures.join_size(*figures.split_size(n_bytes)) == n_bytes
+
+
+# -- figures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 5, 33, 34, 65, 66, 100, 1000, 4097])
+@pytest.mark.parametrize("stride", [1, 7, 32, 64])
+def test_windows_are_counted_as_training_counts_them(n, stride):
+    found = figures.count_windows(n, 32, stride)
+    if n < 33:
+        assert found == 0
+    else:
+        assert found == dataset.Windows(np.zeros(n, "u2"), 32, stride, 0).n_windows
+
+
+@pytest.mark.parametrize("text_bytes", [0, 1000, 60_000, 70_000, 1_000_000, 100_000_000])
+@pytest.mark.parametrize("target", [272, 300, 4000, 16_000])
+def test_the_vocabulary_that_will_be_made_is_foretold(target, text_bytes):
+    assert (
+        figures.fitting_vocab(target, text_bytes)
+        == tokenizer.advise_vocab_size(target, text_bytes)[0]
+    )
+
+
+def prepared_facts(config, **more):
+    wish = tuple(sorted(vars(config.tokenizer).items()))
+    values = {
+        "is_scanned": True, "listed": 10, "used": 8, "skipped": 2, "text_bytes": 10_000_000,
+        "sources": ((1, 8, 10_000_000),), "train_tokens": 2_000_000, "val_tokens": 500_000,
+        "prepared_bytes": 10_000_000, "vocab_size": 16_000, "tokenizer_sha256": "a",
+        "data_tokenizer": "a", "tokenizer_wish": wish, "source_tokens": ((1, 2_499_990),),
+    }  # fmt: skip
+    return Facts(**(values | more))
+
+
+def tile(config, facts, name):
+    return next(t for t in figures.tiles(config, facts) if t.label.startswith(name))
+
+
+def test_tokens_are_exact_when_prepared_and_estimated_else():
+    config = ProjectConfig()
+    exact = tile(config, prepared_facts(config), "Tokens")
+    assert (exact.label, exact.value, exact.note) == ("Tokens", "2.5 M", "4.00 bytes each")
+    for change in (
+        {"unencoded": 1},
+        {"prepared_bytes": 9_000_000},
+        {"data_tokenizer": "b"},
+        {"tokenizer_wish": ()},
+        {"train_tokens": None},
+    ):
+        assert tile(config, prepared_facts(config, **change), "Tokens").label == "Tokens, estimated"
+    asked = replace(config, tokenizer=TokenizerConfig(target_vocab_size=4000))
+    assert tile(asked, prepared_facts(config), "Tokens").label == "Tokens, estimated"
+    imported = prepared_facts(config, tokenizer_wish=(), is_tokenizer_imported=True)
+    assert tile(asked, imported, "Tokens").label == "Tokens"
+
+
+def test_windows_and_tokens_per_parameter_follow_the_training_side():
+    config = ProjectConfig()
+    facts = prepared_facts(config)
+    assert tile(config, facts, "Windows").value == f"{figures.count_windows(2_000_000, 256, 256):,}"
+    few = tile(config, facts, "Tokens per")
+    assert few.tone == "warn"
+    many = prepared_facts(config, train_tokens=10**9)
+    assert figures.tiles(config, many)[-1].tone == "fg"
+
+
+def test_before_a_scan_nothing_is_invented():
+    assert {t.value for t in figures.tiles(ProjectConfig(), Facts())} == {"-"}
+
+
+def test_no_text_at_all_breaks_no_tile():
+    shown = figures.tiles(ProjectConfig(), Facts(is_scanned=True, listed=3, skipped=3))
+    assert [t.value for t in shown[:4]] == ["0", "0 B", "0", "0"]
+    assert shown[0].tone == "warn"
+
+
+def test_each_source_has_its_own_figures(session, opened):
+    facts = prepared_facts(session.config)
+    session.facts = facts
+    session.bus.publish(DataChanged())
+    row = opened.store.state.sources[0]
+    assert (row.files, row.size, row.tokens) == ("8", "9.5 MiB", "2.5 M")
+    session.facts = replace(facts, unencoded=1)
+    session.bus.publish(DataChanged())
+    assert opened.store.state.sources[0].tokens.startswith("~")
+
+
+def test_every_reason_of_the_scan_is_explained():
+    text = "".join(Path(m.__file__).read_text(encoding="utf-8") for m in (corpus_sources, extract))
+    known = set(re.findall(r'SkipFile\("([a-z-]+)"', text))
+    known |= set(re.findall(r'(?:reason =|return|yield \w+, \w+,) "([a-z-]+)"', text))
+    known |= corpus_sources.FAILED | {"over-max-files", "same-file", "too-large", "glob"}
+    known -= {"failed", "skipped", "used", "utf-8"}
+    assert {"extension", "binary", "encoding", "too-small", "parse"} <= known
+    assert known <= set(figures.REASONS)
+
+
+def test_listed_is_used_and_skipped_and_failed(session, opened):
+    show(session, listed=7, used=4, skipped=2, failed=1,
+         reasons=(("skipped", "binary", 2), ("failed", "weird", 1)))  # fmt: skip
+    state = opened.store.state
+    assert state.account == "7 files listed = 4 used + 2 skipped + 1 failed."
+    assert [(r.label, r.n, r.state) for r in state.reasons] == [
+        ("Not text", 2, "skipped"), ("weird", 1, "failed")
+    ]  # fmt: skip
+
+
+def test_new_files_are_those_the_scan_found_beside_the_old(session, opened):
+    show(session, listed=5, used=5)
+    session.data_job = RunState("r", "scan", "running")
+    session.bus.publish(RunChanged())
+    session.data_job.state = "done"
+    session.bus.publish(RunChanged())
+    show(session, listed=9, used=8)
+    assert opened.store.state.new_files == 3
+
+
+def test_types_beyond_the_largest_are_one_bar():
+    kinds = tuple((f".k{i}", 1, 100 - i) for i in range(20))
+    rows = figures.type_rows(kinds, most=8)
+    assert len(rows) == 9
+    assert rows[-1].name == "12 more"
+    assert sum(row.size for row in rows) == sum(size for _, _, size in kinds)
+
+
+# -- jobs ---------------------------------------------------------------------------------------
+
+
+def test_scan_and_prepare_turn_to_stop_while_they_run(session, opened):
+    opened.scan()
+    opened.prepare()
+    assert session.calls == ["scan", ("prepare", {})]
+    session.data_job = RunState("r", "prepare", "running")
+    session.bus.publish(RunChanged())
+    assert opened.store.state.job.is_ours
+    opened.scan()
+    opened.prepare()
+    assert session.calls[2:] == ["stop_data_job", "stop_data_job"]
+
+
+def test_train_and_import_ask_for_another_tokenizer(session, opened):
+    opened.train_tokenizer()
+    opened.import_tokenizer("/a/tokenizer.json")
+    assert session.calls == [
+        ("prepare", {"is_vocab_asked": True}), ("prepare", {"tokenizer_file": "/a/tokenizer.json"})
+    ]  # fmt: skip
+
+
+def test_a_locked_tokenizer_is_not_replaced(session, opened):
+    session.checkpoints = (object(),)
+    session.facts = prepared_facts(session.config)
+    session.bus.publish(DataChanged())
+    assert opened.store.state.tokenizer.badge == "Locked by checkpoints"
+    opened.train_tokenizer()
+    opened.import_tokenizer("/a/tokenizer.json")
+    assert session.calls == []
+
+
+def test_without_a_source_that_is_on_nothing_is_scanned(session, opened):
+    opened.switch_source(1)
+    session.calls.clear()
+    opened.scan()
+    opened.prepare()
+    assert session.calls == []
+    assert session.notices[-1].text == "No source is switched on."
+
+
+def told(kind, *said):
+    run = RunState("r", kind)
+    for message in said:
+        run.apply(message, 1.0)
+    return run
+
+
+def test_progress_is_told_in_files_and_bytes():
+    run = told("scan", m.Started("r", "scan", 1), m.Progress("reading", 0, None, ""),
+               m.Progress("reading", 2048, None, "files"))  # fmt: skip
+    assert words.describe_job(None, run).text == "Listing: 2,048 files"
+    run.apply(m.Progress("reading", 64, 128, "files"), 2.0)
+    job = words.describe_job(None, run)
+    assert (job.text, job.share, job.is_ours) == ("Reading: 64 of 128 files", 0.5, True)
+    prepare = told("prepare", m.Progress("encoding", 1 << 20, 4 << 20, "bytes"))
+    assert words.describe_job(None, prepare).text == "Encoding: 1.0 MiB of 4.0 MiB"
+
+
+def test_the_end_of_a_job_is_told_in_a_sentence():
+    scan = told("scan", m.Scanned(9, 8, 1, 0, 10, 3, {}, 0.2))
+    assert words.describe_job(None, scan).text == "Scanned 9 files in less than 1 s, 3 read anew."
+    done = m.Prepared("id", 900, 100, 9, 1, 5000, 2, 8, 3.0)
+    prepare = told("prepare", done, m.Done())
+    job = words.describe_job(None, prepare)
+    assert job.text == "2 texts encoded, 8 from the cache, in 3 s: 1 k tokens."
+    assert (job.is_live, job.tone) == (False, "good")
+    same = told("prepare", replace(done, encoded_docs=0, cached_docs=0), m.Done())
+    assert words.describe_job(None, same).text.startswith("Nothing had changed")
+    failed = told("prepare", m.Failed("E-DATA-EMPTY", "No text.\nWiden it. [E-DATA-EMPTY]"))
+    assert (words.describe_job(None, failed).text, words.describe_job(None, failed).tone) == (
+        "No text.",
+        "bad",
+    )
+    stopped = told("scan", m.Stopped(0, "", "stopped by you"))
+    assert "kept" in words.describe_job(None, stopped).text
+
+
+def test_a_run_that_reads_the_data_shows_its_steps():
+    run = told("train", m.Progress("encoding", 1, 2, "bytes"))
+    job = words.describe_job(run, None)
+    assert (job.kind, job.is_ours, job.share) == ("train", False, 0.5)
+    assert [step.state for step in job.steps] == ["waiting", "waiting", "running"]
+
+
+def test_the_prepared_data_is_told_to_be_ready_or_out_of_date():
+    config = ProjectConfig()
+    facts = prepared_facts(config)
+    assert words.describe_prepared(config, Facts())[0].startswith("Not prepared")
+    assert words.describe_prepared(config, facts)[1] == "good"
+    assert "files changed" in words.describe_prepared(config, replace(facts, unencoded=2))[0]
+    asked = replace(config, tokenizer=TokenizerConfig(target_vocab_size=4000))
+    assert "tokenizer changed" in words.describe_prepared(asked, facts)[0]
+
+
+# -- tokenizer ----------------------------------------------------------------------------------
+
+
+def view(facts, *, is_locked=False, config=None):
+    return words.describe_tokenizer(config or ProjectConfig(), facts, is_locked=is_locked)
+
+
+def test_the_badge_names_the_state_of_the_tokenizer():
+    config = ProjectConfig()
+    facts = prepared_facts(config)
+    asked = replace(config, tokenizer=TokenizerConfig(target_vocab_size=4000))
+    assert view(Facts()).badge == "None"
+    assert view(facts).badge == "Trained"
+    assert view(replace(facts, is_tokenizer_imported=True)).badge == "Imported"
+    assert view(facts, is_locked=True).badge == "Locked by checkpoints"
+    assert view(facts, config=asked).badge == "Outdated"
+    assert view(facts, config=asked, is_locked=True).is_outdated
+
+
+def test_the_advice_names_sizes_and_a_better_vocabulary():
+    facts = Facts(is_scanned=True, used=1, listed=1, text_bytes=300_000_000)
+    small = replace(ProjectConfig(), tokenizer=TokenizerConfig(target_vocab_size=1000))
+    found = view(facts, config=small)
+    assert found.proposal > 10_000
+    assert "286.1 MiB" in found.advice
+    little = view(replace(facts, text_bytes=5000))
+    assert "plain bytes" in little.advice
+    assert little.proposal == 0
+    assert "scan" in view(Facts()).advice
+
+
+def test_the_proposal_is_taken_over_by_one_press(session, opened):
+    opened.set_field("target_vocab_size", "1000")
+    show(session, listed=1, used=1, text_bytes=300_000_000)
+    proposal = opened.store.state.tokenizer.proposal
+    opened.take_proposal()
+    assert session.config.tokenizer.target_vocab_size == proposal
+    assert opened.store.state.tokenizer.proposal == 0
+
+
+# -- lists of files -----------------------------------------------------------------------------
+
+
+def fill_index(made, n, state="skipped", reason="binary"):
+    made.root.mkdir(exist_ok=True)
+    rows = [
+        FileRow(1, b"d/%06d.txt" % i, f"d/{i:06d}.txt", 5, 0, 0, 0, state, reason, text_bytes=5,
+                encoding="cp1252", is_converted=i % 2 == 0)
+        for i in range(n)
+    ]  # fmt: skip
+    with Index(made.db_path) as index:
+        index.put_files(rows, 1)
+
+
+def test_files_are_read_a_page_at_a_time(session, opened):
+    fill_index(session.project, 1000)
+    opened.open_files("unused")
+    settle(session, lambda: opened.store.state.files.total == 1000)
+    assert opened.file(450) is None, "it is being read"
+    version = opened.store.state.files.version
+    settle(session, lambda: opened.store.state.files.version > version)
+    assert opened.file(450).name == "d/000450.txt"
+    assert opened.file(399 + 1).name == "d/000400.txt"
+    assert opened.file(0) is None, "another page"
+
+
+def test_files_are_found_by_part_of_their_path_and_by_reason(session, opened):
+    fill_index(session.project, 120)
+    opened.open_files("unused", "binary")
+    opened.filter_files(search="00011")
+    settle(session, lambda: opened.store.state.files.total == 11)
+    opened.filter_files(search="100%_")
+    settle(session, lambda: opened.store.state.files.total == 0)
+    opened.filter_files(search="", reason="empty")
+    settle(session, lambda: opened.store.state.files.total == 0)
+    opened.filter_files(kind="used")
+    assert opened.store.state.files.query.reason == ""
+
+
+def test_converted_files_are_listed(session, opened):
+    fill_index(session.project, 10, "used", "")
+    opened.open_files("converted")
+    settle(session, lambda: opened.store.state.files.total == 5)
+    opened.file(0)
+    settle(session, lambda: opened.file(0))
+    assert opened.file(0).encoding == "cp1252"
+
+
+def test_the_list_is_copied_whole(session, opened):
+    fill_index(session.project, 300)
+    opened.open_files("unused")
+    copied = []
+    opened.copy_files(lambda text, n: copied.append((text, n)))
+    settle(session, lambda: copied)
+    text, n = copied[0]
+    assert n == 300
+    assert text.splitlines()[299] == "d/000299.txt\tbinary"
+
+
+def test_two_hundred_thousand_rows_are_paged_in_a_moment(tmp_path):
+    made = project.Project(tmp_path / "p")
+    fill_index(made, 200_000)
+    begun = time.process_time()
+    assert lists.count(made, lists.Query("unused")) == 200_000
+    assert lists.read_page(made, lists.Query("unused"), 990)[-1].name == "d/198199.txt"
+    assert time.process_time() - begun < 1.0
+
+
+def test_a_page_is_asked_for_once_and_old_ones_are_let_go():
+    asked = []
+    pages = lists.Pages(asked.append)
+    for _ in range(3):
+        assert pages.row(5) is None
+    assert asked == [0]
+    for number in range(lists.KEPT + 1):
+        pages.put(number, (number,))
+    assert pages.row(lists.PAGE * lists.KEPT) == lists.KEPT
+    assert pages.row(0) is None
+
+
+# -- preview and report -------------------------------------------------------------------------
+
+
+def looks(session, kind):
+    return [
+        body for call in session.calls if call[0] == "look" for body in (call[1],) if kind in body
+    ]
+
+
+def answer(session, message):
+    session.bus.publish(Answered("looker", message))
+
+
+@pytest.fixture
+def with_files(session, opened):
+    fill_index(session.project, 5, "used", "")
+    opened.wake()
+    show(session, listed=5, used=5, text_bytes=25)
+    settle(session, lambda: looks(session, "preview"))
+    return opened
+
+
+def test_the_first_used_file_is_shown_by_itself(session, with_files):
+    assert looks(session, "preview")[-1]["preview"] == {
+        "source_id": 1,
+        "path": b"d/000000.txt".hex(),
+    }
+    number = len(session.calls)
+    answer(session, m.Preview(number, "a.txt", "Hello", 5, ends=(2, 5), n_tokens=2))
+    preview = with_files.store.state.preview
+    assert (preview.answer.text, preview.is_waiting, preview.total) == ("Hello", False, 5)
+
+
+def test_next_and_previous_go_round(session, with_files):
+    with_files.step_file(-1)
+    settle(session, lambda: with_files.store.state.preview.position == 4)
+    assert with_files.store.state.preview.file.name == "d/000004.txt"
+    with_files.step_file(1)
+    settle(session, lambda: with_files.store.state.preview.position == 0)
+
+
+def test_an_answer_that_is_no_longer_wanted_is_not_shown(session, with_files):
+    old = len(session.calls)
+    with_files.show_raw(True)
+    assert looks(session, "preview")[-1]["raw"] is True
+    answer(session, m.Preview(old, "old", "old", 3))
+    assert with_files.store.state.preview.answer is None
+
+
+def test_a_file_that_cannot_be_shown_says_why(session, with_files):
+    answer(session, m.Failed("E-DATA-SOURCE", "Gone. [E-DATA-SOURCE]", request=len(session.calls)))
+    assert with_files.store.state.preview.problem == "Gone."
+
+
+def test_a_dead_reader_is_told_and_asked_anew(session, with_files):
+    answer(session, m.Failed("E-WORKER-DIED", "It ended. [E-WORKER-DIED]"))
+    assert with_files.store.state.preview.problem == "It ended."
+    assert not with_files.store.state.preview.is_waiting
+
+
+def test_the_report_is_asked_once_for_each_tokenizer(session, with_files):
+    session.facts = replace(session.facts, vocab_size=300, tokenizer_sha256="a")
+    session.bus.publish(DataChanged())
+    session.bus.publish(DataChanged())
+    assert len(looks(session, "report")) == 1
+    session.facts = replace(session.facts, tokenizer_sha256="b")
+    session.bus.publish(DataChanged())
+    assert len(looks(session, "report")) == 2
+
+
+def test_a_chosen_file_of_the_list_is_shown_in_the_preview(session, with_files):
+    with_files.open_files("used")
+    settle(session, lambda: with_files.store.state.files.total == 5)
+    with_files.file(3)
+    settle(session, lambda: with_files.file(3))
+    with_files.open_file(3)
+    state = with_files.store.state
+    assert (state.page, state.preview.file.name, state.preview.position) == (
+        "main",
+        "d/000003.txt",
+        3,
+    )
+
+
+def test_another_project_starts_with_a_clean_tab(session, with_files, tmp_path):
+    with_files.set_field("max_files", "x")
+    with_files.open_files("used")
+    session.create(tmp_path / "other", [])
+    state = with_files.store.state
+    assert (state.mode, state.page, state.errors, state.preview.file) == ("empty", "main", {}, None)
+
+
+def test_closing_the_project_shows_the_first_page(session, opened):
+    session.close_project()
+    state = opened.store.state
+    assert (state.mode, state.sources, state.job.kind) == ("none", (), "")
+
+
+# -- with real workers --------------------------------------------------------------------------
+
+
+def test_a_real_scan_and_preparation_end_in_exact_figures(tmp_path, texts):
+    session = Session(Settings(tmp_path / "settings"), queue.Queue())
+    tab = Presenter(session)
+    try:
+        session.create(tmp_path / "p", [str(texts)])
+        tab.set_field("target_vocab_size", "300")
+        tab.prepare()
+        settle(session, lambda: session.facts.tokens and not session.is_working, 50)
+        state = tab.store.state
+        assert state.tiles[2].label == "Tokens"
+        assert state.tokenizer.badge == "Trained"
+        assert "encoded" in state.job.text
+        assert [step.state for step in state.job.steps] == ["done"] * 3
+        manifest = json.loads((session.project.data_dir / "manifest.json").read_text())
+        assert session.facts.tokens == manifest["train_tokens"] + manifest["val_tokens"]
+        tab.wake()
+        settle(session, lambda: tab.store.state.preview.answer and tab.store.state.report, 50)
+        preview, report = tab.store.state.preview.answer, tab.store.state.report
+        assert preview.ends[-1] == len(preview.text)
+        assert report.vocab_size == session.facts.vocab_size
+    finally:
+        session.close()
