@@ -87,6 +87,8 @@ class Window:
             self.dialogs.close_all()
             self.palette.close()
             self.toasts.close()
+            if self._unlisten:  # else the view that goes away would still be told
+                self._unlisten()
         for child in self.root.winfo_children():
             child.destroy()
         values = self.settings.values

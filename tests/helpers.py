@@ -77,12 +77,13 @@ def scanned(messages):
     return next(message for message in messages if isinstance(message, Scanned))
 
 
-def run_python(program, *arguments, **environment):
+def run_python(program, *arguments, input_text=None, **environment):
     """A program in a child process of this Python, in the repository."""
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, **environment},
+        input=input_text,
         capture_output=True,
         text=True,
         check=False,

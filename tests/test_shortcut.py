@@ -1,6 +1,7 @@
 """The entry in the start menu starts this program, wherever it lies."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -35,17 +36,20 @@ def values(text):
 
 
 def words(command):
-    """A command line as the specification reads it: double quotes, backslash, %% for %."""
-    split = [word.replace("%%", "\0") for word in shlex.split(command)]
-    assert not any("%" in word for word in split), "a field code would be filled in"
-    return [word.replace("\0", "%") for word in split]
+    """A command line as the specification reads it: double quotes, four escapes, %% for %."""
+    assert command.startswith('"') and command.endswith('"')
+    found = []
+    for quoted in re.findall(r'"((?:[^"\\]|\\.)*)"', command, flags=re.DOTALL):
+        assert not re.search(r"(?<!\\)(?:\\\\)*[`$]", quoted), "a shell would read this"
+        assert not re.search(r"%(?!%)", quoted.replace("%%", "")), "a field code would be filled in"
+        found.append(re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL).replace("%%", "%"))
+    return found
 
 
 @pytest.mark.parametrize("folder", NASTY)
 def test_no_path_can_break_out_of_the_linux_entry(folder):
     root = Path(folder)
     entry = values(shortcut.desktop_file(root, root / "bin" / "python3"))
-    # Inside double quotes a shell undoes the same four escapes as the specification.
     assert words(entry["Exec"]) == [str(root / "bin" / "python3"), str(root / "sllm.py")]
     assert entry["Path"] == folder
     assert entry["Terminal"] == "false"

@@ -363,7 +363,8 @@ def read_beginning(path: Path, limit_chars: int, encoding: str = "") -> Beginnin
     Raises:
         SkipFile: what is there holds no text that can be used, or it cannot be read.
     """
-    data, n_bytes = read_head(path, max(_PROBE_BYTES, 4 * limit_chars))
+    # Four bytes a character at most, and CR LF become one.
+    data, n_bytes = read_head(path, max(_PROBE_BYTES, 8 * limit_chars))
     is_whole = len(data) == n_bytes
     encoding = encoding or _encoding_of(data, is_whole=is_whole)
     decoder = codecs.getincrementaldecoder(encoding)()

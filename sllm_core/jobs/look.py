@@ -62,6 +62,8 @@ class Looker:
             return self._preview(number, body["preview"], limit, is_raw=bool(body.get("raw")))
         if "count" in body:
             return self._count(number, str(body["count"]))
+        if "report" not in body:
+            raise ValueError(f"a request asks for nothing: {sorted(body)}")
         return self._report(number, is_compared=bool(body.get("compare", True)))
 
     def tokenizer(self) -> Tokenizer | None:

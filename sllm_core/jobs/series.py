@@ -322,12 +322,13 @@ def _kept(raw: Array) -> Array:
 
 def _typed(raw: Array, chosen: Array, dtype: np.dtype[Any]) -> Array:
     """The chosen records under the names of ``dtype``."""
-    made = np.empty(np.count_nonzero(chosen), dtype)
+    raw = raw if chosen.all() else raw[chosen]
+    made = np.empty(len(raw), dtype)
     kind = STEP if dtype == STEPS_DTYPE else VALIDATION
     sources = {name: f"n{number}" for number, name in enumerate(_NUMBERS[kind])}
     sources |= {"is_skipped": "flag", "is_best": "flag"}
     for name in dtype.names or ():
-        made[name] = raw[sources.get(name, name)][chosen]
+        made[name] = raw[sources.get(name, name)]
     return made
 
 

@@ -95,10 +95,8 @@ def guarded(work: Callable[[], T]) -> T | Stopped | Failed:
 
 def _describe_fault(problem: Exception) -> SllmError:
     """The words for an error that nobody foresaw."""
-    from sllm_core.device import is_out_of_memory
-
     safe = "Everything that was reported as saved is intact."
-    if is_out_of_memory(problem):
+    if _is_out_of_memory(problem):
         return errors.StepMemoryError(
             "SYSTEM",
             "The computer ran out of memory.",

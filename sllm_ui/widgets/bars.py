@@ -2,7 +2,10 @@
 
 import tkinter as tk
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
+
+from PIL import Image, ImageDraw
 
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.kit import px, surface_of
@@ -100,30 +103,33 @@ class Stack(_Picture):
         width, height = self.winfo_width(), self.winfo_height()
         look = kit.skin()
         ground = look.surface(surface_of(self.master))
-        pill(self, 0, width, height / 2, height, look.surface("raised"))
+        self.create_rectangle(0, 0, width, height, fill=look.surface("raised"), width=0)
         amount = sum(value for value, _ in self._parts)
         total = max(self._total, amount)
-        if total <= 0:
-            return
+        total = total or 1
         ends, x = [], 0.0
         for value, colour in self._parts:
-            x += width * value / total
-            ends.append((x, colour))
-        # From the last to the first, so that each covers the round end of the one after it.
-        for i in range(len(ends) - 1, -1, -1):
-            end, colour = ends[i]
-            is_last = i == len(ends) - 1
-            if end < 1:
-                continue
-            if is_last and end > width - height / 2:
-                pill(self, 0, end, height / 2, height, colour)
-            elif end > height / 2:
-                pill(self, 0, min(end, width - height / 2), height / 2, height, colour)
-                self.create_rectangle(height / 2, 0, end, height, fill=colour, width=0)
-            else:
-                self.create_oval(0, 0, max(2, end * 2), height, fill=colour, width=0)
-            if not is_last:
-                self.create_rectangle(end - px(1), 0, end, height, fill=ground, width=0)
+            start, x = x, x + width * value / total
+            if value > 0:  # a part too small to see keeps a pixel
+                self.create_rectangle(start, 0, max(start + 1, x), height, fill=colour, width=0)
+                ends.append(x)
+        for end in ends[:-1]:
+            self.create_rectangle(end - px(1), 0, end, height, fill=ground, width=0)
+        for side, at in (("w", 0), ("e", width)):
+            mask = look.photo(("cap", height, ground, side), partial(_cap, height, ground, side))
+            self.create_image(at, 0, image=mask, anchor="nw" if side == "w" else "ne")
+
+
+def _cap(height: int, ground: str, side: str) -> Image.Image:
+    """What makes one end of a bar round: the ground where the bar ends, clear where it is."""
+    n, smooth = height * 4, Image.Resampling.LANCZOS
+    mask = Image.new("L", (n // 2, n), 255)
+    x = 0 if side == "w" else -n // 2
+    ImageDraw.Draw(mask).ellipse((x, 0, x + n - 1, n - 1), fill=0)
+    small = mask.resize((max(1, height // 2), height), smooth)
+    picture = Image.new("RGBA", small.size, ground)
+    picture.putalpha(small)
+    return picture
 
 
 class Stepper(_Picture):

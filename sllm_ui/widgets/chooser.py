@@ -372,6 +372,8 @@ class Chooser(Box):
         by = _COLUMNS[column]
         self._is_down = not self._is_down if by == self._order else by != "name"
         self._order = by
+        if self._timer:
+            return  # what is going on ends with sorting
         if by == "name":
             self._fill()
         else:

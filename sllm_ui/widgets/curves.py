@@ -79,10 +79,11 @@ def _decayed_sum(values: Array, weight: float) -> Array:
 
 def human(value: float) -> str:
     """``1200 -> '1.2k'``: the steps under the axis."""
-    size = abs(value)
-    if size >= 999_999.5:
+    if abs(value) >= 1000:
+        value = round(value)
+    if abs(value) >= 1_000_000:
         return f"{value / 1e6:.7g}M"
-    return f"{value / 1e3:.7g}k" if size >= 1000 else f"{value:.4g}"
+    return f"{value / 1e3:.7g}k" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def tick_text(value: float, step: float) -> str:

@@ -3,22 +3,22 @@
 A container knows the surface it shows (`surf`), and what is put on it follows.
 """
 
-import sys
 import tkinter as tk
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 import ttkbootstrap as tb
 
 from sllm_ui.theme import Skin
+from sllm_ui.widgets import habits
+from sllm_ui.widgets.habits import Tips
 
 if TYPE_CHECKING:
     from sllm_ui.widgets.dialogs import Dialogs
 
-TIP_TAG, TIP_DELAY_MS = "SllmTip", 500
+TIP_TAG = habits.TIP_TAG  # the tag of widgets whose tooltip comes by itself
 WHEEL_PX = 48  # how far one notch of the wheel goes
 BADGE_FILLS = {"muted": "raised", "fg2": "raised", "fg": "raised"}
 
@@ -58,7 +58,7 @@ class _Now:
     """The skin in use and its tooltips: one window a process."""
 
     skin: Skin
-    tips: "_Tips"
+    tips: Tips
 
 
 def setup(skin: Skin) -> None:
@@ -66,8 +66,10 @@ def setup(skin: Skin) -> None:
     is_first = getattr(_Now, "skin", None) is None or _Now.skin.root is not skin.root
     _Now.skin = skin
     if is_first:
-        _Now.tips = _Tips(skin.root)
-        _bind_classes(skin.root)
+        _Now.tips = Tips(skin.root)
+        habits.bind(skin.root, _Now.tips)
+    _Now.tips.hide()
+    _Now.tips.skin = skin
 
 
 def skin() -> Skin:
@@ -95,133 +97,13 @@ def restyle(widget: tk.Misc, style: str) -> None:
     widget.tk.call(str(widget), "configure", "-style", style)
 
 
-# What holds for all widgets: wheel, keys, tooltips
-
-
-def _bind_classes(root: tk.Misc) -> None:
-    """Wheel and keys of all widgets of the window."""
-    wheel = ["<MouseWheel>", "<Button-4>", "<Button-5>"]
-    for name in ("TCombobox", "TSpinbox"):  # a form that scrolls must not change its values
-        for event in (*wheel, "<Shift-MouseWheel>", "<Control-MouseWheel>"):
-            root.unbind_class(name, event)
-    for event in wheel:
-        root.bind_all(event, _on_wheel, "+")
-    root.bind_all("<FocusIn>", _on_focus, "+")
-    # ttkbootstrap takes the space bar from buttons
-    root.tk.call("bind", "TButton", "<Key-space>", "ttk::button::activate %W")
-    for arrow, step in (("<Left>", -1), ("<Up>", -1), ("<Right>", 1), ("<Down>", 1)):
-        root.bind_class("TRadiobutton", arrow, partial(_on_arrow, step))
-
-
-def _on_wheel(event: "tk.Event[tk.Misc]") -> None:
-    """Hand the wheel to the nearest thing under the pointer that can scroll."""
-    if event.num in (4, 5):
-        notches: float = -1 if event.num == 4 else 1
-    else:
-        notches = -event.delta / (1 if sys.platform == "darwin" else 120)
-    widget: tk.Misc | None = event.widget
-    while isinstance(widget, tk.Misc):  # a combobox's list is known to Tcl alone: a str
-        if isinstance(widget, tk.Text) and widget.yview() != (0.0, 1.0):
-            return  # it has scrolled itself
-        on_wheel = getattr(widget, "on_wheel", None)
-        if on_wheel is not None and on_wheel(notches):
-            _Now.tips.hide()
-            return
-        widget = widget.master
-
-
-def _on_focus(event: "tk.Event[tk.Misc]") -> None:
-    """Scroll what has got the focus into view."""
-    widget: tk.Misc | None = event.widget
-    while isinstance(widget, tk.Misc):
-        if isinstance(widget, Scroll):
-            widget.see(event.widget)
-        widget = widget.master
-
-
-def _on_arrow(step: int, event: "tk.Event[tk.Misc]") -> str:
-    """Take the next of some radio buttons that stand together."""
-    group = event.widget.master.winfo_children() if event.widget.master else []
-    parts = [w for w in group if isinstance(w, tb.Radiobutton)]
-    usable = [w for w in parts if not w.instate(["disabled"])]
-    if event.widget in usable:
-        there = usable[(usable.index(event.widget) + step) % len(usable)]
-        there.focus_set()
-        there.invoke()
-    return "break"
-
-
-class _Tips:
-    """All tooltips of the window: texts by widget, one timer, one panel inside the window."""
-
-    def __init__(self, root: tk.Misc) -> None:
-        self.root = root
-        self.texts: dict[str, str] = {}
-        self.reasons: dict[str, str] = {}  # why a control is disabled
-        self._panel: Panel | None = None
-        self._timer = ""
-        root.bind_class(TIP_TAG, "<Enter>", self._enter)
-        root.bind_class(TIP_TAG, "<Leave>", self.hide)
-        root.bind_class(TIP_TAG, "<Destroy>", self._forget)
-        for event in ("<ButtonPress>", "<KeyPress>", "<Unmap>"):
-            root.bind_all(event, self.hide, "+")
-
-    def text(self, widget: tk.Misc) -> str:
-        """What is said of a widget: its own tooltip or that of what it is a part of."""
-        name = str(widget)
-        while name and name not in self.texts:
-            name = name.rpartition(".")[0]
-        return "\n".join(filter(None, (self.texts.get(name, ""), self.reasons.get(name, ""))))
-
-    def _enter(self, event: "tk.Event[tk.Misc]") -> None:
-        self.arm(event.widget, self.text(event.widget))
-
-    def _forget(self, event: "tk.Event[tk.Misc]") -> None:
-        self.texts.pop(str(event.widget), None)
-        self.reasons.pop(str(event.widget), None)
-        self.hide()
-
-    def arm(self, widget: tk.Misc, text: str) -> None:
-        """Show ``text`` beside the pointer soon, unless it leaves."""
-        self.hide()
-        if text:
-            self._timer = self.root.after(TIP_DELAY_MS, lambda: self._show(widget, text))
-
-    def hide(self, event: object = None) -> None:
-        """Take the tooltip away, and the one that waits."""
-        if self._timer:
-            self.root.after_cancel(self._timer)
-            self._timer = ""
-        if self._panel is not None:
-            panel, self._panel = self._panel, None
-            panel.destroy()
-
-    def _show(self, widget: tk.Misc, text: str) -> None:
-        self._timer = ""
-        if not widget.winfo_exists():
-            return
-        top = widget.winfo_toplevel()
-        panel = Panel(top, fill="raised", pad=0, r=6, border="line2", on=surface_of(widget))
-        panel.configure(padding=(px(9), px(5), px(9), px(6)))
-        text_label = label(panel, text, "caption", wraplength=px(320), justify="left")
-        text_label.pack()
-        text_label.update_idletasks()
-        width, height = panel.winfo_reqwidth(), panel.winfo_reqheight()
-        x, y = widget.winfo_pointerx() - top.winfo_rootx(), widget.winfo_pointery()
-        y -= top.winfo_rooty()
-        below = y + px(20)
-        if below + height > top.winfo_height():
-            below = y - height - px(10)
-        left = min(x + px(6), top.winfo_width() - width - px(6))
-        panel.place(x=max(0, left), y=max(0, below))
-        panel.tk.call("raise", str(panel))
-        self._panel = panel
+# Tooltips and states
 
 
 def tooltip(widget: tk.Misc, text: str) -> None:
     """Say what a widget is for when the pointer rests on it; again replaces the text."""
     _Now.tips.texts[str(widget)] = text
-    _tag(widget)
+    _Now.tips.tag(widget)
 
 
 def tip_of(widget: tk.Misc) -> str:
@@ -234,14 +116,6 @@ def tooltip_here(widget: tk.Misc, text: str) -> None:
     _Now.tips.arm(widget, text)
 
 
-def _tag(widget: tk.Misc) -> None:
-    tags = widget.bindtags()
-    if TIP_TAG not in tags:
-        widget.bindtags((*tags, TIP_TAG))
-        for child in widget.winfo_children():
-            _tag(child)
-
-
 def enable(widget: tk.Misc, is_on: bool, why: str = "") -> None:
     """Switch a control on or off; off, its tooltip says why."""
     reasons = _Now.tips.reasons
@@ -249,7 +123,7 @@ def enable(widget: tk.Misc, is_on: bool, why: str = "") -> None:
         reasons.pop(str(widget), None)
     else:
         reasons[str(widget)] = why
-        _tag(widget)
+        _Now.tips.tag(widget)
     _set_enabled(widget, is_on)
 
 
@@ -413,7 +287,7 @@ class Elided(tb.Label):
 
     def _show(self) -> None:
         if self._room:
-            short = cut(self._text, self._role, self._room - 1, self._where)
+            short = cut(self._text, self._role, self._room - px(3), self._where)
             self.configure(text=short)
             tooltip(self, self._text if short != self._text else "")
 
@@ -598,6 +472,10 @@ class Scroll(Box):
     def scroll_to(self, y: float) -> None:
         """Show the ground from ``y`` px on."""
         self._canvas.yview_moveto(max(0.0, y) / max(1, self.winfo_height()))
+
+    def on_focus_in(self, widget: tk.Misc) -> None:
+        """Keep what has the focus in view."""
+        self.see(widget)
 
     def see(self, widget: tk.Misc) -> None:
         """Scroll until a widget on it is in view."""

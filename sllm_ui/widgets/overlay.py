@@ -118,7 +118,9 @@ def _paths(widget: tk.Misc) -> list[str]:
 
 def _adopt(widget: tk.Misc, window: str) -> None:
     tags = [tag for tag in widget.bindtags() if tag not in {window, TAG}]
-    widget.bindtags((tags[0], TAG, *tags[1:]))
+    kind = widget.winfo_class()  # behind what the widget's owner bound, before what its class does
+    tags.insert(tags.index(kind) if kind in tags else 1, TAG)
+    widget.bindtags(tuple(tags))
     for child in widget.winfo_children():
         _adopt(child, window)
 

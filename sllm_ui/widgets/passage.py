@@ -41,6 +41,9 @@ class PassagePane:
         self._on_edit, self._most = on_edit, most
         self._shown: Passage = ()
         self._is_ours = False  # a change of our own is under way
+        self._height, self._is_at_end = 0, True
+        self._set_bar = str(self.text.cget("yscrollcommand"))
+        self.text.configure(yscrollcommand=self._on_view)
         self.text.bind("<<Modified>>", self._modified)
         self.text.bind("<<Paste>>", self._paste)
 
@@ -52,7 +55,7 @@ class PassagePane:
         if grown is None:
             self._change(lambda: self._replace(passage))
         else:
-            is_at_end = self.text.yview()[1] >= 1.0
+            is_at_end = self._is_at_end
             self._change(lambda: self._append(grown))
             if is_at_end:
                 self.text.see("end-1c")
@@ -77,6 +80,16 @@ class PassagePane:
         """Back to a `place`."""
         self.text.mark_set("insert", place[0])
         self.text.yview_moveto(place[1])
+
+    def _on_view(self, first: float, last: float) -> None:
+        """Move the bar; a pane that showed the end shows it after a change of its height too."""
+        self.text.tk.call(self._set_bar, first, last)
+        height = self.text.winfo_height()
+        if height == self._height:
+            self._is_at_end = float(last) >= 1.0
+        elif self._is_at_end:
+            self.text.see("end-1c")
+        self._height = height
 
     def _get(self, first: str, last: str) -> str:
         parts = []

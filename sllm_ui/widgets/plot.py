@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _DASHES: dict[str, Any] = {"solid": "-", "dash": (0, (5, 2.2)), "dot": (0, (1.3, 1.8))}
-_MARKS = {"tick": ("|", 8.0, 0.015), "dot": ("o", 3.4, 0.05)}  # marker, points, height in the axes
+_MARKS = {"tick": ("|", 8.0, 5.0), "dot": ("o", 3.6, 15.0)}  # marker, its points, points above x
 
 
 def colour(tone: str) -> str:
@@ -109,14 +109,17 @@ class Plot:
 
     def put_marks(self, name: str, xs: Array, tone: str, kind: str) -> None:
         """Marks along the bottom, for example checkpoints and samples."""
+        from matplotlib.transforms import ScaledTranslation
+
         marker, size, height = _MARKS[kind]
         if name not in self.marks:
+            lift = ScaledTranslation(0, height / 72, self.figure.dpi_scale_trans)
             self.marks[name] = self.axes.plot(
-                [], [], ls="", label=name, transform=self.axes.get_xaxis_transform(),
+                [], [], ls="", label=name, transform=self.axes.get_xaxis_transform() + lift,
                 clip_on=False, zorder=5, mew=1.6 if kind == "tick" else 0, animated=self.is_live,
             )[0]  # fmt: skip
         line = self.marks[name]
-        line.set_data(xs, np.full(len(xs), height))
+        line.set_data(xs, np.zeros(len(xs)))
         line.set(color=colour(tone), marker=marker, ms=size)
 
     def put_rules(self, rules: Sequence[Rule], view: View) -> None:

@@ -176,7 +176,7 @@ class VTable(Box):
         self._lay(width - (px(BAR_LANE) if has_bar else 0))
         self._short.clear()
         self._body.delete("all")
-        rows = -(-self._body.winfo_height() // self._height)  # the last may be cut
+        rows = -(-(self._body.winfo_height() - 2 * px(1)) // self._height)  # the last may be cut
         end = self._places[-1].x + self._places[-1].width if self._places else 0
         self._lines = [_Line(self._body, k, self._height, end, self._places) for k in range(rows)]
         if has_bar:

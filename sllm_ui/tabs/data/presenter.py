@@ -14,6 +14,7 @@ from sllm_core.config import (
     SourceConfig,
     TokenizerConfig,
 )
+from sllm_core.corpus.index import decode_path
 from sllm_core.errors import ConfigError, SllmError
 from sllm_core.project import Project, write_text
 from sllm_ui.bus import Store
@@ -644,6 +645,14 @@ class Presenter:
     def file(self, row: int) -> File | None:
         """A row of the list; None while it is being read."""
         return self._pages.row(row)
+
+    def file_place(self, row: int) -> Path | None:
+        """Where a file of the list is, for the file manager."""
+        found = self._pages.row(row)
+        root = self.source_place(found.source_id) if found else None
+        if found is None or root is None:
+            return None
+        return root / decode_path(found.path) if found.path else root
 
     def open_file(self, row: int) -> None:
         """Show a file of the list in the preview."""

@@ -174,8 +174,6 @@ class Reader:
         self.panel, self.text = pane(master, read_only=True, cursor="arrow", takefocus=True)
         self.pack, self.pack_forget = self.panel.pack, self.panel.pack_forget
         self._is_page = on_top is not None
-        if not self._is_page:
-            self.text.configure(padx=px(10), pady=px(6))
         tooltip(self.text, tip)
         # Known to whoever asks for it, but not shown: it would cover what is being read.
         self.text.bindtags([tag for tag in self.text.bindtags() if tag != kit.TIP_TAG])
@@ -185,7 +183,9 @@ class Reader:
         self._starts: list[tuple[int, int]] = []  # line and character of each block
         self._links: list[tuple[str, str]] = []  # (tag, target) from the top down
         self._focus = -1
-        self._room, self._timer, self._is_filling = 0, "", False
+        self._room, self._timer, self._is_filling = 0, "", True  # True until it is first shown
+        self._asked: tuple[str, tuple[int, int] | None] = ("", None)  # where `go` was to go
+        self._went = (0, 0)  # and where that was
         self._tags()
         self._bind()
 
@@ -208,7 +208,9 @@ class Reader:
         for depth in (1, 2, 3):
             inner = px(20) * depth
             tag(f"list{depth}", lmargin1=inner - px(16), lmargin2=inner, tabs=(inner,))
-        tag("row", wrap="none", spacing1=px(2), spacing3=px(3))
+        tag("row", wrap="none", spacing1=0, spacing3=px(1))
+        tag("row-top", spacing1=px(4))
+        tag("row-end", spacing3=px(5))
         tag("rule", font=(look.ui_family, -1), background=p.line, spacing1=0, spacing3=0)
         tag("caption", font="caption")
         for height in {*_GAPS.values(), *_AFTER.values()}:
@@ -259,11 +261,12 @@ class Reader:
     def show(self, blocks: tuple[Block, ...], words: tuple[str, ...]) -> None:
         """Show these blocks, with ``words`` marked; `go` says where."""
         self._blocks, self._words = blocks, words
-        self._fill()
+        if self.text.winfo_width() > 1:
+            self._fit_column()
+            self._fill()
 
     def _fill(self) -> None:
         text, self._is_filling = self.text, True
-        self._fit_column()
         text.configure(state="normal")
         text.delete("1.0", "end")
         text.mark_unset(*(name for name in text.mark_names() if name.startswith("@")))
@@ -345,13 +348,16 @@ class Reader:
 
     def _insert_row(self, lines: list[tuple[Spans, ...]], base: tuple[str, ...]) -> None:
         parts: list[Any] = []
-        for line in lines:
+        for number, line in enumerate(lines):
+            top = ("row-top",) if number == 0 else ()
+            end = ("row-end",) if number == len(lines) - 1 else ()
+            tags = (*base, *top, *end)
             for column, spans in enumerate(line):
                 if column:
-                    parts += ["\t", base]
+                    parts += ["\t", tags]
                 for span in spans:
-                    parts += [span.text, (*base, *self._styles(span))]
-            parts += ["\n", base]
+                    parts += [span.text, (*tags, *self._styles(span))]
+            parts += ["\n", tags]
         self._insert([*parts, "\n", ("rule",)])
 
     def _measure(self, role: str, span: Span) -> int:
@@ -366,10 +372,7 @@ class Reader:
 
     def _fit_column(self) -> bool:
         """Keep the column of text readable; whether its width has changed."""
-        width = self.text.winfo_width()
-        if width <= 1:
-            width = px(700)
-        least = px(24) if self._is_page else px(10)
+        width, least = self.text.winfo_width(), px(24 if self._is_page else 14)
         pad = max(least, (width - px(COLUMN_PX)) // 2)
         if int(str(self.text.cget("padx"))) != pad:
             self.text.configure(padx=pad)
@@ -379,7 +382,10 @@ class Reader:
 
     def _on_size(self, event: "tk.Event[tk.Misc]") -> None:
         self._cancel()
-        self._timer = self.text.after(RELAY_MS, self._relay)
+        if self._is_filling:
+            self._relay()
+        else:
+            self._timer = self.text.after(RELAY_MS, self._relay)
 
     def _cancel(self) -> None:
         if self._timer:
@@ -389,13 +395,18 @@ class Reader:
     def _relay(self) -> None:
         """Set the tables anew for another width, staying where the reader is."""
         self._timer = ""
-        top = self._top()
-        if self._fit_column() and any(block.kind == "table" for block in self._blocks):
+        is_first, top = self._is_filling, self._top()
+        has_moved = not is_first and top != self._went
+        has_tables = any(block.kind == "table" for block in self._blocks)
+        if (self._fit_column() and has_tables) or is_first:
             self._fill()
-        self.go("", top)
+        self.go(*(("", top) if has_moved else self._asked))
 
     def go(self, anchor: str, top: tuple[int, int] | None = None) -> None:
         """Show the page from ``top`` on if that is given, else from ``anchor`` or its beginning."""
+        self._asked = (anchor, top)
+        if self._is_filling:
+            return
         where = "1.0"
         if top is not None and top[0] < len(self._starts):
             line, character = self._starts[top[0]]
@@ -403,20 +414,21 @@ class Reader:
         elif anchor and f"@{anchor}" in self.text.mark_names():
             where = f"@{anchor}"
         self.text.yview(where)
+        self._went = self._top()
         self._tell_top()
 
     def _top(self) -> tuple[int, int]:
         """Block and character at the top of what is in view."""
-        line, character = map(int, self.text.index("@0,0").split("."))
-        number = max(0, bisect_right(self._starts, (line, character)) - 1)
         if not self._starts:
             return 0, 0
+        line, character = map(int, self.text.index("@0,0").split("."))
+        number = max(0, bisect_right(self._starts, (line, character)) - 1)
         start = "{}.{}".format(*self._starts[number])
         counted = self.text.tk.call(str(self.text), "count", "-chars", start, f"{line}.{character}")
         return number, int(str(counted).strip("()").split(",")[0] or 0)
 
     def _tell_top(self) -> None:
-        if self._on_top and not self._is_filling and self._starts and not self._timer:
+        if self._on_top and not self._is_filling and not self._timer:
             self._on_top(self._top())
 
     # -- keys and pointer --------------------------------------------------------------------------
@@ -431,7 +443,7 @@ class Reader:
 
     def _next_link(self, way: int) -> str:
         """The focus goes to the next link on the page, and out of the page after the last."""
-        at = self._focus + way if self._focus >= 0 else self._first_in_view(way)
+        at = self._focus + way if self._focus >= 0 else self._first_from_view(way)
         if 0 <= at < len(self._links):
             self._focus_link(at)
             return "break"
@@ -441,17 +453,15 @@ class Reader:
             found.focus_set()
         return "break"
 
-    def _first_in_view(self, way: int) -> int:
-        first, last = self.text.index("@0,0"), self.text.index(f"@0,{self.text.winfo_height()}")
-        seen = [
-            number
-            for number, (tag, _) in enumerate(self._links)
-            if self.text.compare(f"{tag}.first", ">=", first)
-            and self.text.compare(f"{tag}.first", "<=", f"{last} lineend")
-        ]
-        if not seen:
-            return -1
-        return seen[0] if way > 0 else seen[-1]
+    def _first_from_view(self, way: int) -> int:
+        """The first link from the top of what is in view on, or the last one before its end."""
+        top, end = self.text.index("@0,0"), self.text.index(f"@0,{self.text.winfo_height()}")
+        numbers = range(len(self._links))
+        if way > 0:
+            below = (n for n in numbers if self.text.compare(f"go{n}.first", ">=", top))
+            return next(below, -1)
+        above = (n for n in reversed(numbers) if self.text.compare(f"go{n}.first", "<=", end))
+        return next(above, -1)
 
     def _focus_link(self, number: int) -> None:
         self.text.tag_remove("focus", "1.0", "end")

@@ -63,9 +63,9 @@ class View(Box):
     def _row(self, body: Box, name: str, note: str = "") -> Box:
         """A line with a name and room for controls; beneath it what they mean."""
         at = body.grid_size()[1]
-        label(body, name, "body", "fg2").grid(row=at, column=0, sticky="nw", pady=(px(7), 0))
+        label(body, name, "body", "fg2").grid(row=at, column=0, sticky="w")
         room = Box(body)
-        room.grid(row=at, column=1, sticky="ew", pady=px(2))
+        room.grid(row=at, column=1, sticky="ew", pady=(px(2), px(2) if note else px(6)))
         if note:
             self._note(body, note)
         return room
@@ -95,7 +95,7 @@ class View(Box):
             body, "Zoom", "Beside the scale of the display. Also Ctrl++ and Ctrl+-, 80 to 200 %."
         )
         self._zoom = combo(
-            row, [f"{zoom:.0%}" for zoom in ZOOMS], width=8, on_change=self._choose_zoom,
+            row, [_percent(zoom) for zoom in ZOOMS], width=8, on_change=self._choose_zoom,
             tip="Size of everything in the window, 80 to 200 %; the default is 100 %.",
         )  # fmt: skip
         self._zoom.pack(side="left")
@@ -151,10 +151,10 @@ class View(Box):
         for name, value in self._presenter.store.state.about:
             row = self._row(body, name)
             shown = Elided(row, value, where="middle")
-            shown.pack(fill="x", pady=(px(5), 0))
+            shown.pack(fill="x", pady=px(2))
         row = self._row(body, "Credits")
         words = label(row, CREDITS, "body", "fg", justify="left")
-        words.pack(anchor="w", pady=(px(5), px(6)))
+        words.pack(anchor="w", pady=px(2))
         wrap(words)
         foot = Box(self._column)
         foot.pack(fill="x")
@@ -176,7 +176,7 @@ class View(Box):
         self._theme.buttons[self._theme.get_value()].focus_set()
 
     def _choose_zoom(self, text: str) -> None:
-        self._presenter.set_zoom(int(text.rstrip("%")) / 100)
+        self._presenter.set_zoom(int(text.split()[0]) / 100)
 
     def _choose_dir(self) -> None:
         self._desk.dialogs.ask_folder(
@@ -219,7 +219,7 @@ class View(Box):
             self._system.pack(side="left", padx=px(8))
             is_other = new.system_theme != new.theme
             enable(self._system, is_other, f"The system is {new.system_theme}, as this is.")
-        self._zoom.set_value(f"{new.zoom:.0%}")
+        self._zoom.set_value(_percent(new.zoom))
         self._awake.set_value(new.keep_awake)
         self._show_dir(new)
         enable(self._logs, bool(new.logs_dir), "Open a project first.")
@@ -234,3 +234,7 @@ class View(Box):
         self._dir.state(["invalid" if new.projects_dir_error else "!invalid"])
         self._dir_note.configure(text=new.projects_dir_error or _DIR_NOTE)
         retone(self._dir_note, "caption", "bad" if new.projects_dir_error else "muted")
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share)} %"

@@ -37,6 +37,7 @@ MAX_REMEMBERED = 20_000
 MAX_UNDO = 50
 MAX_UNDO_CHARS = 2_000_000
 RATE_EVERY_S = 0.25
+LAST_LINES = 4  # of the worker's, that are shown
 MAX_SEED = int(fields.info(SamplingConfig, "sample_seed").maximum or 0)
 DEFAULTS = SamplingConfig()
 REASONS = {
@@ -735,11 +736,11 @@ def explain(message: m.Failed, run: RunState | None) -> Problem:
         return Problem(_first_line(message), actions=(("train", "Go to Train"),))
     if message.code == "E-WORKER-DIED":
         text = f"{_first_line(message)} Your text is still here."
-        return Problem(text, message.last_lines[-6:], actions=actions)
+        return Problem(text, message.last_lines[-LAST_LINES:], actions=actions)
     if run is not None and run.state == "running":
         pause = ("pause", "Pause the run")
         return Problem(_first_line(message), tone="warn", actions=(pause, *actions))
-    return Problem(_first_line(message), message.last_lines[-6:], actions=actions)
+    return Problem(_first_line(message), message.last_lines[-LAST_LINES:], actions=actions)
 
 
 def _first_line(message: m.Failed) -> str:

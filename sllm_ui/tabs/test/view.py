@@ -20,7 +20,8 @@ SIDE_PX = 296  # of the sampling column, its scrollbar included
 SETTLE_MS = 300  # after the last key
 REST_MS = 200  # after the last move of a slider
 TYPING_MS = 400
-NARROW_PX, TIGHT_PX = 600, 520  # of the prompt card
+# The prompt card's width below which words leave its row of buttons, one step after the other.
+STEPS_PX = (600, 520, 430)
 OPEN = "Open a file ..."
 OWN = "Own values"
 CHECKPOINTS = (("Checkpoints", ("*.pt", "*.pth", "*.ckpt")), ("All files", ("*",)))
@@ -56,7 +57,7 @@ class View(Box):
     def _build_head(self) -> None:
         head = Box(self._body)
         head.grid(row=0, column=0, columnspan=2, sticky="ew", padx=(0, px(12)), pady=(0, px(12)))
-        it, right = self._it, {"side": "right"}
+        right = {"side": "right"}
         self._save = button(
             head, icon="download", kind="ghost", small=True, command=self._ask_save,
             tip="Save the text to a file",
@@ -76,16 +77,14 @@ class View(Box):
         self._rate.pack(side="right", padx=px(12))
         tooltip(self._rate, "How fast it writes, without reading the prompt")
         self._first = label(head, "", "caption", "muted")
-        self._first.pack(**right)
         tooltip(self._first, "From the press of the button, loading included")
         self._chooser = combo(
             head, [""], width=50, on_change=self._choose,
             tip="The checkpoint that writes: best has the lowest validation loss, last is the "
             "newest, and any other can be taken, from other folders as well.",
         )  # fmt: skip
-        self._chooser.pack(side="left")
+        self._chooser.pack(side="left", padx=(0, px(12)))
         self._keys: dict[str, str] = {}  # title -> key of a choice
-        self._it = it
 
     def _build_prompt(self, left: Box) -> None:
         it = self._it
@@ -111,10 +110,10 @@ class View(Box):
             (self._stop, "End after this token; what is written stays"),
             (self._undo, "Back to the text before the last writing"),
         ):
-            made.pack(side="left", padx=(0, px(8)))
+            made.pack(side="left", fill="y", padx=(0, px(8)))
             tooltip(made, tip)
         self._keys_hint = label(row, "Ctrl+Enter", "caption", "muted")
-        self._width = ""
+        self._step = -1
         card.bind("<Configure>", self._fit, "+")
 
     def _build_answer(self, left: Box) -> None:
@@ -149,19 +148,23 @@ class View(Box):
 
     def _fit(self, event: "tk.Event[tk.Misc]") -> None:
         """Leave words away where the row of buttons has little room."""
-        breadth = skin().breadth
-        wide = event.width >= px(NARROW_PX * breadth)
-        width = "wide" if wide else "narrow" if event.width >= px(TIGHT_PX * breadth) else "tight"
-        if width == self._width:
+        step = sum(event.width < px(least * skin().breadth) for least in STEPS_PX)
+        if step == self._step:
             return
-        self._width = width
-        if width == "wide":
+        self._step = step
+        self._keys_hint.pack_forget()
+        if step == 0:
             self._keys_hint.pack(side="left", padx=px(4))
+        for made, words, last in (
+            (self._retry, "Retry", 1),
+            (self._undo, "Undo", 1),
+            (self._continue, "Continue", 2),
+        ):
+            set_button(made, words if step <= last else "")
+        if step <= 2:
+            self._first.pack(side="right", after=self._rate)
         else:
-            self._keys_hint.pack_forget()
-        is_tight = width == "tight"
-        for made, words in ((self._retry, "Retry"), (self._undo, "Undo")):
-            set_button(made, "" if is_tight else words)
+            self._first.pack_forget()
 
     # -- showing -------------------------------------------------------------------------------
 
@@ -280,9 +283,9 @@ class View(Box):
         box.pack(side="left", fill="x", expand=True)
         kit.wrap(label(box, problem.text, "body", tone, justify="left", width=1)).pack(fill="x")
         if problem.lines:
-            lines = "\n".join(fmt.path_text(line)[:400] for line in problem.lines)
+            lines = "\n".join(fmt.path_text(line)[:200] for line in problem.lines)
             told = label(panel, lines, "mono_s", "fg2", justify="left", width=1)
-            kit.wrap(told, 24).pack(fill="x", pady=(px(6), px(2)))
+            kit.wrap(told, 36).pack(fill="x", pady=(px(6), px(2)))
 
     def _show_reasons(self, state: State) -> None:
         why = state.why
@@ -484,14 +487,13 @@ class _Field:
         self._box.pack(fill="x", pady=(px(5), 0))
         row = Box(self._box)
         row.pack(fill="x")
-        said = label(row, words, "body", "fg2")
+        said = label(row, words, "body", "fg2", **({} if on_slide else {"width": 9}))
         said.pack(side="left")
         tooltip(said, tip)
         self.entry = entry(
-            row, width=7 if on_slide else 14, on_change=partial(on_type, name), tip=tip,
-            mono=name == "stop",
-        )  # fmt: skip
-        self.entry.pack(side="right")
+            row, width=7, on_change=partial(on_type, name), tip=tip, mono=name == "stop"
+        )
+        self.entry.pack(side="right", fill="x", expand=on_slide is None)
         self.entry.bind("<FocusOut>", lambda event: on_leave(name), "+")
         self.entry.bind("<Return>", lambda event: on_leave(name), "+")
         self._slider = None

@@ -20,7 +20,7 @@ HUGE_BYTES = 1 << 30  # encode.py: more text keeps a smaller share apart
 BYTES_PER_NEW_TOKEN = 200  # tokenizer.advise_vocab_size: text that each token needs
 AIM = auto.TOKENS_PER_PARAMETER
 MANY_PASSES = 8  # the same text gains little after about four passes (arXiv 2305.16264)
-PROBE_FLOPS = {"cpu": 1e12, "cuda": 1e14}  # a trial by itself must not take longer than moments
+PROBE_FLOPS = {"cpu": 2e11, "cuda": 2e13}  # a trial by itself must not take longer than moments
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Forecast:
     disk_bytes: int | None
     fit: str  # fits | tight | no | never | disk | unknown
     n_windows: int | None = None
+    update_flops: float = 0.0  # of the optimizer, beside those of the micro-batches
 
     @property
     def tokens_per_step(self) -> int:
@@ -184,6 +185,7 @@ def make_forecast(
         disk_bytes=one * _kept(train, steps) if steps is not None else None,
         fit=_fit(memory.total, one, machine, is_split=micro > 1),
         n_windows=n_windows,
+        update_flops=auto.update_flops(shape, train.optimizer),
     )
 
 
@@ -269,7 +271,7 @@ def probe_key(config: ProjectConfig, vocab_size: int, batch_size: int) -> str:
 def is_quick_to_probe(forecast: Forecast) -> bool:
     """Whether a trial may be made unasked: one micro-batch takes moments, and memory is there."""
     tokens = forecast.micro_batch_size * forecast.train.seq_len
-    flops = 6.0 * forecast.parameters.total * tokens
+    flops = 6.0 * forecast.parameters.total * tokens + forecast.update_flops
     limit = PROBE_FLOPS[forecast.machine.device]
     return forecast.fit in {"fits", "tight"} and flops <= limit
 

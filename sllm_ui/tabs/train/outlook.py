@@ -65,6 +65,9 @@ class Outlook:
     advice_tone: str = "muted"
 
 
+NOTHING = Outlook()
+
+
 def outlook(f: Forecast) -> Outlook:
     """All texts of a forecast."""
     p, memory = f.parameters, f.memory
@@ -239,3 +242,12 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return fieldset.text_of(name, value)
+
+
+def preset_tip(preset: Preset | None) -> str:
+    """What a preset is, as a tooltip."""
+    if preset is None:
+        return "The settings are your own; a preset replaces shape and recipe."
+    words = f": {preset.purpose}" if preset.purpose else ""
+    shape = f"{preset.d_model} wide, {preset.n_layers} layers, window {preset.seq_len:,}"
+    return f"{preset.name}{words}\n{shape}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sllm_ui.tabs.train.outlook import Change, Outlook
+from sllm_ui.tabs.train.outlook import NOTHING, Change, Outlook
 from sllm_ui.tabs.train.watch import Banner, SampleText, TileText
 
 CHARTS = ("Loss", "Rate", "Gradient")
@@ -76,20 +76,26 @@ class CheckpointText:
 
 @dataclass(frozen=True)
 class GoState:
-    """Start, queue, resume."""
+    """The button that starts or queues."""
 
     label: str = "Start training"
     is_queue: bool = False
     why: str = ""  # why it cannot be pressed
     hint: str = ""  # a word of care that does not block
-    resume_why: str = ""
-    resume_tip: str = ""
-    is_choosing: bool = False  # the list of checkpoints is open
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """The button that goes on, and the list of checkpoints behind it."""
+
+    why: str = ""  # why it cannot be pressed
+    tip: str = ""
+    is_open: bool = False
     rows: tuple[CheckpointText, ...] = ()
     chosen: int = 0
     limit: str = PLANNED
     limit_text: str = ""
-    limit_error: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,9 +125,10 @@ class State:
     form: FormState = FormState()
     preset: PresetState = PresetState()
     advice: AdviceState = AdviceState()
-    outlook: Outlook = Outlook()
+    outlook: Outlook = NOTHING
     probe: ProbeState = ProbeState()
     go: GoState = GoState()
+    resume: ResumeState = ResumeState()
     sections: tuple[str, ...] = ("model",)
     run: RunView | None = None
     intro: tuple[tuple[str, str], ...] = ()  # before the first run: title and text of each step

@@ -1,0 +1,295 @@
+"""The Data tab on the screen."""
+
+import tkinter as tk
+from typing import Any
+
+from sllm_ui.tabs.data.cards import Ask, FiltersCard, SourcesCard, TypesCard, UnusedCard
+from sllm_ui.tabs.data.files_page import FilesPage
+from sllm_ui.tabs.data.presenter import Presenter, State
+from sllm_ui.tabs.data.texts import (
+    MAX_LINES,
+    MIN_LINES,
+    PreparedCard,
+    PreviewCard,
+    TokenizerCard,
+)
+from sllm_ui.widgets import kit
+from sllm_ui.widgets.controls import empty, entry
+from sllm_ui.widgets.kit import Box, Desk, Flow, Panel, Scroll, Tile, label, px, skin
+
+ONE_COLUMN = 760  # logical px of the page: narrower, the two columns become one
+SCAN_MS = 300  # between two looks whether the filters have come to rest
+WAKE_MS = 500  # after the first paint
+HINTS = (
+    ("1 MB", "is enough to see it learn spelling"),
+    ("20 MB", "gives readable sentences at 10 M parameters"),
+    ("200 MB", "is a good diet for 40 M parameters"),
+)
+
+
+class View(Box):
+    """Empty state, the page of cards, and the page of files: one at a time."""
+
+    def __init__(self, master: tk.Misc, presenter: Presenter, desk: Desk) -> None:
+        super().__init__(master, "page", padding=px(16))
+        self._presenter, self._desk = presenter, desk
+        self._ask = Ask(presenter, desk)
+        self._shown: Empty | Main | FilesPage | None = None
+        self._kind = ""  # of what is shown
+        self._timers: dict[str, str] = {}
+        self._is_pasting = False
+        self.bind("<Destroy>", self._on_destroy, "+")
+        self._after("wake", WAKE_MS, presenter.wake)
+
+    def _on_destroy(self, event: "tk.Event[tk.Misc]") -> None:
+        if event.widget is self:
+            for timer in self._timers.values():
+                self.after_cancel(timer)
+            self._timers = {}
+
+    def _after(self, name: str, delay_ms: int, action: Any) -> None:
+        """Call ``action`` later, once; the same name waits for one call only."""
+
+        def _tick() -> None:
+            del self._timers[name]
+            action()
+
+        if name not in self._timers:
+            self._timers[name] = self.after(delay_ms, _tick)
+
+    def render(self, old: State | None, new: State) -> None:
+        """Bring the page up to date."""
+        wanted = self._wanted(new)
+        if self._shown is None or self._kind != wanted:
+            if self._shown is not None:
+                self._shown.destroy()
+            self._kind, self._shown = wanted, self._make(wanted)
+            self._shown.pack(fill="both", expand=True)
+        self._shown.show(new)
+        if new.is_scan_due:
+            self._watch_scan()
+        is_new = old is None or old.paste is None or bool(new.paste_error)
+        if new.paste is not None and is_new and not self._is_pasting:
+            self._open_paste(new)
+
+    def _wanted(self, state: State) -> str:
+        if state.mode != "full":
+            return "empty"
+        return f"files {state.files.query.kind}" if state.page == "files" else "main"
+
+    def _make(self, wanted: str) -> "Empty | Main | FilesPage":
+        if wanted == "empty":
+            return Empty(self, self._ask, self._desk)
+        if wanted == "main":
+            return Main(self, self._presenter, self._desk, self._ask)
+        return FilesPage(self, self._presenter, self._desk, wanted.split()[1])
+
+    def _watch_scan(self) -> None:
+        def look() -> None:
+            self._presenter.tick()
+            if self._presenter.store.state.is_scan_due:
+                self._watch_scan()
+
+        self._after("scan", SCAN_MS, look)
+
+    def focus_first(self) -> None:
+        """Give the keyboard to the first control of what is in view."""
+        if self._shown is not None:
+            self._shown.focus_first()
+
+    # A text that is pasted
+
+    def _open_paste(self, state: State) -> None:
+        presenter = self._presenter
+        assert state.paste is not None
+        name, content = state.paste
+        fields: dict[str, Any] = {}
+
+        def keep(_: object = None) -> None:
+            if fields["text"].winfo_exists():
+                presenter.edit_paste(
+                    fields["name"].get_value(), fields["text"].get("1.0", "end-1c")
+                )
+
+        def build(body: Box) -> tk.Misc:
+            label(body, "Name", "body", "fg2").pack(anchor="w")
+            fields["name"] = entry(body, name, tip="The file gets this name.", on_change=keep)
+            fields["name"].pack(fill="x", pady=(px(4), px(10)))
+            label(body, "Text", "body", "fg2").pack(anchor="w")
+            panel, text = kit.pane(body, 14)
+            fields["text"] = text
+            text.insert("1.0", content)
+            kit.tooltip(text, "Paste or write here. It is stored inside the project's folder.")
+            panel.pack(fill="both", expand=True, pady=(px(4), 0))
+            for event in ("<KeyRelease>", "<<Paste>>", "<FocusOut>"):
+                text.bind(event, keep, "+")
+            if state.paste_error:
+                fault = kit.wrap(label(body, state.paste_error, "caption", "bad", justify="left"))
+                fault.pack(fill="x", pady=(px(6), 0))
+            return text
+
+        def add() -> None:
+            self._is_pasting = False
+            now = presenter.store.state.paste or ("", "")
+            presenter.add_paste(*now)
+
+        def cancel() -> None:
+            self._is_pasting = False
+            presenter.cancel_paste()
+
+        self._is_pasting = True
+        self._desk.dialogs.custom(
+            "Paste text", build, [("Add text", "primary", add)], 620, 470, on_cancel=cancel
+        )
+
+
+class Empty(Panel):
+    """Nothing to learn from yet: how to begin."""
+
+    def __init__(self, master: Box, ask: Ask, desk: Desk) -> None:
+        super().__init__(master, pad=0)
+        middle = Box(self)
+        middle.place(relx=0.5, rely=0.46, anchor="center")
+        words = (
+            "Choose folders or files. Plain text, Markdown, HTML and code are read; your files stay "
+            "where they are. Nothing leaves this computer."
+        )
+        self._box = empty(
+            middle, "folder-plus", "Add the text you want to learn from", words,
+            [
+                ("Add a folder", "folder-plus", "primary", ask.folder),
+                ("Add files", "file-earmark-plus", "default", ask.files),
+                ("Try the sample", "stars", "default", lambda: desk.act("sample")),
+            ],
+        )  # fmt: skip
+        self._box.pack()
+        row = Box(middle)
+        row.pack(pady=(px(56), 0))
+        for i, (amount, what) in enumerate(HINTS):
+            hint = Panel(row, fill="field", pad=12, r=8)
+            hint.grid(row=0, column=i, padx=px(6), sticky="nsew")
+            label(hint, amount, "strong").pack(anchor="w")
+            label(hint, what, "caption", "muted", wraplength=px(160), justify="left").pack(
+                anchor="w"
+            )
+        self._buttons = [w for w in _walk(self._box) if w.winfo_class() == "TButton"]
+
+    def show(self, state: State) -> None:
+        """Bring it up to date."""
+        for made in self._buttons[:2]:
+            kit.enable(made, not state.locked, state.locked)
+
+    def focus_first(self) -> None:
+        """The main button."""
+        self._buttons[0].focus_set()
+
+
+def _walk(widget: tk.Misc) -> list[tk.Misc]:
+    return [widget, *(w for child in widget.winfo_children() for w in _walk(child))]
+
+
+class Main(Box):
+    """Tiles over two columns of cards; one column where the page is narrow."""
+
+    def __init__(self, master: Box, presenter: Presenter, desk: Desk, ask: Ask) -> None:
+        super().__init__(master)
+        self._tiles_box = Flow(self, 150, 12)
+        self._tiles_box.pack(fill="x", pady=(0, px(12)), padx=(0, px(12)))
+        self._tiles: list[Tile] = []
+        self._labels: tuple[str, ...] = ()
+        self._columns = Box(self)
+        self._columns.pack(fill="both", expand=True)
+        self._columns.rowconfigure(0, weight=1)
+        self._presenter, self._desk, self._ask = presenter, desk, ask
+        self._is_wide: bool | None = None
+        self._cards: list[Any] = []
+        self._state: State | None = None
+        self._fit_timer = ""
+        self.bind("<Configure>", self._on_size)
+        self.bind("<Destroy>", self._on_destroy, "+")
+
+    def _on_destroy(self, event: "tk.Event[tk.Misc]") -> None:
+        if event.widget is self and self._fit_timer:
+            self.after_cancel(self._fit_timer)
+            self._fit_timer = ""
+
+    def _on_size(self, event: "tk.Event[tk.Misc]") -> None:
+        is_wide = event.width >= px(ONE_COLUMN * skin().breadth)
+        if is_wide != self._is_wide:
+            self._is_wide = is_wide
+            self._build(is_wide)
+        self._fit_soon()
+
+    def _build(self, is_wide: bool) -> None:
+        """Lay the cards out anew: only when the page becomes wide or narrow."""
+        for child in self._columns.winfo_children():
+            child.destroy()
+        self._cards = []
+        columns = self._columns
+        columns.columnconfigure(0, weight=11, uniform="data" if is_wide else "")
+        columns.columnconfigure(1, weight=9 if is_wide else 0, uniform="data" if is_wide else "")
+        left = self._right = Scroll(columns)
+        left.grid(row=0, column=0, sticky="nsew")
+        if is_wide:
+            self._right = Scroll(columns)
+            self._right.grid(row=0, column=1, sticky="nsew")
+        presenter, gap = self._presenter, (0, px(12))
+        self._sources = SourcesCard(left, presenter, self._desk, self._ask)
+        filters, kinds = FiltersCard(left, presenter), TypesCard(left)
+        unused = UnusedCard(left, presenter)
+        tokenizer = TokenizerCard(self._right, presenter, self._desk)
+        prepared = PreparedCard(self._right, presenter)
+        self._preview = PreviewCard(self._right, presenter)
+        self._cards = [
+            self._sources, filters, kinds, unused, tokenizer, prepared, self._preview
+        ]  # fmt: skip
+        for made in self._cards:
+            made.card.pack(fill="x", pady=gap)
+        for last in (unused, self._preview) if is_wide else (self._preview,):
+            last.card.pack_configure(pady=0)
+        for made in (tokenizer, prepared):
+            made.card.bind("<Configure>", lambda _: self._fit_soon(), "+")
+        if self._state is not None:
+            for made in self._cards:
+                made.show(self._state)
+
+    def _fit_soon(self) -> None:
+        if not self._fit_timer:
+            self._fit_timer = self.after_idle(self._fit)
+
+    def _fit(self) -> None:
+        """Let the preview fill the height that its column leaves."""
+        self._fit_timer = ""
+        if not self._is_wide:
+            return
+        text = self._preview.text
+        line = skin().fonts["mono"].metrics("linespace") + px(1) + px(2)
+        now = int(text.cget("height"))
+        others = self._right.winfo_reqheight() - now * line
+        room = self._columns.winfo_height() - others
+        lines = max(MIN_LINES, min(MAX_LINES, room // line))
+        if lines != now:
+            text.configure(height=lines)
+
+    def show(self, state: State) -> None:
+        """Bring it up to date."""
+        old, self._state = self._state, state
+        if old is None or old.tiles != state.tiles:
+            self._show_tiles(state)
+        for made in self._cards:
+            made.show(state)
+
+    def _show_tiles(self, state: State) -> None:
+        labels = tuple(tile.label for tile in state.tiles)
+        if labels != self._labels:
+            for made in self._tiles:
+                made.destroy()
+            self._labels = labels
+            self._tiles = [Tile(self._tiles_box, tile.label, tip=tile.tip) for tile in state.tiles]
+        for made, tile in zip(self._tiles, state.tiles, strict=True):
+            made.show(tile.value, tile.note, tile.tone)
+
+    def focus_first(self) -> None:
+        """The button that adds a folder."""
+        if self._cards:
+            self._sources.focus()
