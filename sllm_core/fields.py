@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 import re
 import types
@@ -58,6 +59,12 @@ def _base_type(hint: Any) -> tuple[Any, bool]:
     return typing.get_origin(hint) or hint, False
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Working them out takes longer than checking a whole section."""
+    return typing.get_type_hints(kind)
+
+
 def _refuse(name: str, label: str, value: object, why: str) -> ConfigError:
     return ConfigError(
         "FIELD",
@@ -72,7 +79,7 @@ def check(section: Any) -> None:
     Raises:
         ConfigError: E-CFG-FIELD, naming the field, its value and its limit.
     """
-    hints = typing.get_type_hints(type(section))
+    hints = _hints(type(section))
     for field in dataclasses.fields(section):
         about: Info | None = field.metadata.get("info")
         if about is None:
@@ -129,7 +136,7 @@ def parse(section: Any, name: str, text: str) -> Any:
     Raises:
         ConfigError: the text is not a value of that type.
     """
-    kind, may_be_open = _base_type(typing.get_type_hints(_class_of(section))[name])
+    kind, may_be_open = _base_type(_hints(_class_of(section))[name])
     about = info(section, name)
     word = text.strip()
     if may_be_open and word.lower() in {"auto", "none", "-"}:
@@ -152,7 +159,7 @@ def to_text(section: Any, name: str, value: Any) -> str:
     """The text of a form for a value, which `parse` takes back; ``auto`` for one left open."""
     if value is None:
         return "auto"
-    kind, _ = _base_type(typing.get_type_hints(_class_of(section))[name])
+    kind, _ = _base_type(_hints(_class_of(section))[name])
     if kind is bool:
         return "on" if value else "off"
     if kind is tuple:

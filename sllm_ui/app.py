@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import queue
 import sys
 import tkinter as tk
@@ -55,9 +56,9 @@ class Window:
         self._folder = folder
         self.settings = settings
         self.inbox: queue.Queue[Any] = queue.Queue()
-        self.root = tb.App("sLLM Trainer", iconphoto=None)
+        scaling: dict[str, Any] = {} if scale is None else {"scaling": scale * 96 / 72}
+        self.root = tb.App("sLLM Trainer", iconphoto=None, **scaling)
         self.root.withdraw()
-        self._display_scale = scale or max(0.75, self.root.winfo_fpixels("1i") / 96)
         self.session = Session(settings, self.inbox)
         self.shell = ShellPresenter(self.session)
         self.presenters: dict[str, Any] = {}
@@ -74,8 +75,9 @@ class Window:
         self.session.bus.subscribe(ProjectChanged, lambda _: self._on_project())
         self.shell.store.listen(self._render_shell)
         settings.listen(self._on_settings)
-        self._place()
+        self._tell_workers()
         self.build()
+        self._place()
 
     # -- building ------------------------------------------------------------------------------
 
@@ -93,7 +95,7 @@ class Window:
             child.destroy()
         values = self.settings.values
         palette = NAVY if values.theme == "dark" else LIGHT
-        kit.setup(Skin(self.root, palette, self._display_scale * values.zoom))
+        kit.setup(Skin(self.root, palette, values.zoom))
         self.root.configure(background=skin().p.page)
         self.root.minsize(px(MIN_SIZE[0]), px(MIN_SIZE[1]))
         self.views: dict[str, Any] = {}
@@ -134,12 +136,9 @@ class Window:
             tk.Frame(master, height=px(1), bg=skin().p.line).pack(side="bottom", fill="x")
 
     def _place(self) -> None:
-        values, factor = self.settings.values, self._display_scale * self.settings.values.zoom
+        values = self.settings.values
         width, height = self.root.winfo_screenwidth(), self.root.winfo_screenheight()
-        wide, high = (
-            min(round(FIRST_SIZE[0] * factor), width),
-            min(round(FIRST_SIZE[1] * factor), height),
-        )
+        wide, high = min(px(FIRST_SIZE[0]), width), min(px(FIRST_SIZE[1]), height)
         self.root.geometry(_on_screen(values.geometry, width, height) or f"{wide}x{high}")
         if values.is_maximized and self.root.tk.call("tk", "windowingsystem") != "x11":
             self.root.state("zoomed")
@@ -505,8 +504,13 @@ class Window:
             self.show("data")
 
     def _on_settings(self, old: AppSettings, new: AppSettings) -> None:
+        self._tell_workers()
         if (old.theme, old.zoom) != (new.theme, new.zoom) and not self._is_closing:
             self.build()
+
+    def _tell_workers(self) -> None:
+        """What holds for every worker that is started from now on (jobs.awake)."""
+        os.environ["SLLM_KEEP_AWAKE"] = "1" if self.settings.values.keep_awake else "0"
 
     def _on_configure(self, event: "tk.Event[tk.Misc]") -> None:
         if event.widget is self.root:

@@ -14,16 +14,28 @@ class Store(Generic[S]):
     def __init__(self, state: S) -> None:
         self.state = state
         self._listeners: list[Callable[[S, S], None]] = []
+        self._untold: list[tuple[S, S]] = []
 
     def update(self, **changes: Any) -> None:
-        """Replace fields of the state; nobody is told when nothing differs."""
+        """Replace fields of the state; nobody is told when nothing differs.
+
+        A change made by a listener is told when everyone has heard of the one before.
+        """
         old = self.state
         new: S = dataclasses.replace(old, **changes)  # type: ignore[type-var]
         if new == old:
             return
         self.state = new
-        for listener in tuple(self._listeners):
-            listener(old, new)
+        self._untold.append((old, new))
+        if len(self._untold) > 1:
+            return
+        try:
+            while self._untold:
+                for listener in tuple(self._listeners):
+                    listener(*self._untold[0])
+                del self._untold[0]
+        finally:
+            self._untold.clear()
 
     def listen(self, listener: Callable[[S, S], None]) -> Callable[[], None]:
         """Call ``listener(old, new)`` at each change; the returned function ends that."""

@@ -46,7 +46,8 @@ class Pump:
         try:
             delay = self.drain()
         finally:  # an error in a handler is reported by Tk and must not end the window's pulse
-            self._after(delay, self._turn)
+            if self._is_on:
+                self._after(delay, self._turn)
 
     def drain(self, budget_s: float = BUDGET_S) -> int:
         """Handle what waits for at most ``budget_s``; returns when to come again, in ms."""

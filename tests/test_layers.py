@@ -56,6 +56,7 @@ WORDS = {f"sllm_core.{name}" for row in CORE[:4] for name in row}
 LIGHT = WORDS | {
     "sllm_core.estimate",
     "sllm_core.hardware",
+    "sllm_core.advice",
     "sllm_core.ledger",
     "sllm_core.corpus.index",
     "sllm_core.jobs.runner",

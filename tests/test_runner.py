@@ -301,6 +301,16 @@ def test_a_pipe_that_is_ended_is_no_failure(echo):
     assert child._process.returncode != 0
 
 
+def test_a_request_larger_than_a_pipe_does_not_wait_for_a_child_that_still_starts(monkeypatch):
+    slow = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(runner, "worker_command", lambda *_: slow)
+    child = PipeProcess("a")
+    begun = time.monotonic()
+    child.send("x" * 1_000_000)
+    assert time.monotonic() - begun < 5
+    child.terminate()
+
+
 def test_codes_and_signals_are_put_into_words():
     assert runner.describe_exit(-9)[0] == "SIGKILL"
     assert "exit code 7" in runner.describe_exit(7)[1]

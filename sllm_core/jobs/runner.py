@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -247,21 +247,33 @@ class PipeProcess:
         )
         self.messages: queue.Queue[Message | None] = queue.Queue()  # None: the child is gone
         self._errors: deque[str] = deque(maxlen=LAST_LINES)
-        assert self._process.stdout and self._process.stderr
-        readers = ((self._read, self._process.stdout), (self._read_errors, self._process.stderr))
+        self._lines: queue.Queue[bytes | None] = queue.Queue()  # None: nothing more is asked
+        stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
+        assert stdin and stdout and stderr
+        streams: tuple[tuple[Callable[[Any], None], IO[bytes]], ...] = (
+            (self._read, stdout),
+            (self._read_errors, stderr),
+            (self._write, stdin),
+        )
         self._threads = [
             threading.Thread(target=target, args=(stream,), daemon=True)
-            for target, stream in readers
+            for target, stream in streams
         ]
         for thread in self._threads:
             thread.start()
 
     def send(self, line: str) -> None:
-        """One request; a child that is gone is noticed by its None."""
-        assert self._process.stdin
+        """One request; returns at once, and a child that is gone is noticed by its None."""
+        self._lines.put(line.encode("utf-8") + b"\n")
+
+    def _write(self, stream: IO[bytes]) -> None:
+        """Pass requests on: a pipe takes 64 KiB, then it waits for a child that still starts."""
         with contextlib.suppress(OSError, ValueError):
-            self._process.stdin.write(line.encode("utf-8") + b"\n")
-            self._process.stdin.flush()
+            while (line := self._lines.get()) is not None:
+                stream.write(line)
+                stream.flush()
+        with contextlib.suppress(OSError):
+            stream.close()
 
     def _read(self, stream: IO[bytes]) -> None:
         for line in stream:
@@ -308,6 +320,4 @@ class PipeProcess:
         self.close()
 
     def _close_input(self) -> None:
-        with contextlib.suppress(OSError):
-            if self._process.stdin:
-                self._process.stdin.close()
+        self._lines.put(None)

@@ -111,6 +111,15 @@ def _describe_fault(problem: Exception) -> SllmError:
     )
 
 
+def _is_out_of_memory(problem: Exception) -> bool:
+    """Ask torch only where it is loaded: `look` must stay without it."""
+    if sys.modules.get("torch") is None:
+        return isinstance(problem, MemoryError)
+    from sllm_core.device import is_out_of_memory
+
+    return is_out_of_memory(problem)
+
+
 def run_job(
     run: Run,
     sink: Callable[[Message], None] | None = None,

@@ -130,13 +130,13 @@ class Chooser(Box):
     def _make_foot(self) -> None:
         foot = Box(self)
         foot.grid(row=3, column=0, columnspan=2, sticky="ew", pady=(px(10), 0))
-        self._name = None
+        self._name_field = None
         if self._ask.mode == "save":
             kit.label(foot, "Name", "body", "fg2").pack(side="left", padx=(0, px(8)))
-            self._name = entry(
+            self._name_field = entry(
                 foot, self._ask.name, 30, on_change=lambda _: self.offer(), tip="Name of the file"
             )
-            self._name.pack(side="left", fill="x", expand=True, padx=(0, px(12)))
+            self._name_field.pack(side="left", fill="x", expand=True, padx=(0, px(12)))
         if self._ask.mode != "files":
             self._make_new_folder(foot)
         if self._ask.kinds:
@@ -189,10 +189,10 @@ class Chooser(Box):
 
     def focus_list(self) -> None:
         """Put the keyboard where it is used first."""
-        if self._name is not None:
-            self._name.focus_set()
-            self._name.select_range(0, len(Path(self._name.get()).stem))
-            self._name.icursor("end")
+        if self._name_field is not None:
+            self._name_field.focus_set()
+            self._name_field.select_range(0, len(Path(self._name_field.get()).stem))
+            self._name_field.icursor("end")
         else:
             self._rows.focus_set()
 
@@ -263,8 +263,8 @@ class Chooser(Box):
 
     def chosen(self) -> list[Path]:
         """What the main button would hand over."""
-        if self._name is not None:
-            return [self.folder / self._name.get().strip()]
+        if self._name_field is not None:
+            return [self.folder / self._name_field.get().strip()]
         rows = [self._shown[i] for i in sorted(self.table.chosen) if i < len(self._shown)]
         if self._ask.mode == "folder":
             names = [item.name for item in rows if item.is_dir][:1]
@@ -357,8 +357,8 @@ class Chooser(Box):
     # What a person does.
 
     def _on_select(self, i: int) -> None:
-        if self._name is not None and 0 <= i < len(self._shown) and not self._shown[i].is_dir:
-            self._name.set_value(shown(self._shown[i].name))
+        if self._name_field is not None and 0 <= i < len(self._shown) and not self._shown[i].is_dir:
+            self._name_field.set_value(shown(self._shown[i].name))
         self.offer()
 
     def _on_open(self, i: int) -> None:
@@ -447,9 +447,9 @@ class Chooser(Box):
             is_file = False
         if is_file and self._ask.mode == "files":
             self._on_done([path])
-        elif is_file and self._name is not None:
+        elif is_file and self._name_field is not None:
             self.open_folder(path.parent)
-            self._name.set_value(path.name)
+            self._name_field.set_value(path.name)
             self.offer()
         elif self.open_folder(path):
             self._rows.focus_set()
@@ -466,7 +466,7 @@ class Chooser(Box):
 
     def offer(self) -> None:
         """Say what the main button would do now."""
-        if self._name is not None:
+        if self._name_field is not None:
             self._on_offer(self._save_offer())
             return
         chosen = self.chosen()
@@ -484,8 +484,8 @@ class Chooser(Box):
         return i is not None and self._shown[i].is_dir
 
     def _save_offer(self) -> Offer:
-        assert self._name is not None
-        name = self._name.get().strip()
+        assert self._name_field is not None
+        name = self._name_field.get().strip()
         problem = folders.name_problem(name)
         path = self.folder / name if not problem else self.folder
         if not problem and path.is_dir():

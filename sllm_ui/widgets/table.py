@@ -91,7 +91,7 @@ class VTable(Box):
         self._head.pack(fill="x")
         self._body.pack(fill="both", expand=True)
         self._bar = tb.Scrollbar(self, command=self._drag, style=kit.skin().scrollbar(self.surf))
-        self._bind()
+        self._bind_events()
 
     def show(
         self,
@@ -125,7 +125,7 @@ class VTable(Box):
 
     # What it is made of
 
-    def _bind(self) -> None:
+    def _bind_events(self) -> None:
         body, head = self._body, self._head
         body.bind("<Configure>", lambda event: self._build())
         for sequence, handle in {

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from sllm_core import config, errors
-from sllm_ui import actions, paths
+from sllm_ui import actions, paths, runstate
+from sllm_ui.tabs.data import figures
 from sllm_ui.tabs.help import pages, presenter
 from sllm_ui.tabs.help.pages import Block, Row, Span
 
@@ -73,6 +74,13 @@ def test_every_action_has_a_line_with_its_key():
     for action in actions.ACTIONS:
         assert pages.plain(lines[action.label].cells[1]) == (action.shown_keys or "-")
         assert pages.plain(lines[action.label].cells[2]) == action.help
+
+
+def test_the_pages_use_the_words_of_the_screen():
+    data, train = presenter.source_of("data"), presenter.source_of("train")
+    assert [title for title, _ in figures.REASONS.values() if title not in data] == []
+    assert [title for title in figures.TILES if f"**{title}**" not in data] == []
+    assert [label for label in runstate.STEPS.values() if label not in train] == []
 
 
 def test_nothing_that_is_not_there_yet_is_promised():

@@ -3,10 +3,13 @@
 import plistlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sllm_ui import paths
+from sllm_ui.bus import Bus
+from sllm_ui.session import ProjectChanged
 from sllm_ui.settings import AppSettings, Settings
 from sllm_ui.tabs.settings import presenter
 from sllm_ui.tabs.settings.presenter import Presenter
@@ -16,7 +19,7 @@ class FakeSession:
     """What the presenter needs of the session."""
 
     def __init__(self, folder: Path) -> None:
-        self.settings, self.project = Settings(folder), None
+        self.bus, self.settings, self.project = Bus(), Settings(folder), None
         self.tasks, self.notices = [], []
 
     def task(self, name, function, *arguments, then):
@@ -98,7 +101,6 @@ def test_where_new_projects_go(page, session, tmp_path):
     assert page.store.state.projects_dir == str(paths.projects_dir())
     page.set_projects_dir(f" {tmp_path / 'not there yet'} ")
     assert session.settings.values.projects_dir == str(tmp_path / "not there yet")
-    assert page.store.state.is_own_projects_dir
     page.set_projects_dir("")
     assert session.settings.values.projects_dir == ""
     page.set_projects_dir(str(paths.projects_dir()))
@@ -114,6 +116,7 @@ def test_a_place_that_cannot_be_is_refused_with_the_reason(page, session, tmp_pa
         text = str(tmp_path / "a file" / "below")
     page.set_projects_dir(text)
     assert part in page.store.state.projects_dir_error
+    session.settings.change(tab="test")
     assert page.store.state.projects_dir == text  # stays in the field, to be mended
     assert session.settings.values.projects_dir == ""
     page.set_projects_dir(str(tmp_path))
@@ -132,6 +135,13 @@ def test_the_shortcut_is_made_off_the_window_s_thread(page, session):
     assert arguments == (paths.ROOT, Path(sys.executable))
     then(Path("/desk/sllm.desktop"))
     assert session.notices == [("good", "The shortcut is made", "/desk/sllm.desktop")]
+
+
+def test_the_logs_are_those_of_the_open_project(page, session, tmp_path):
+    assert page.store.state.logs_dir == ""
+    session.project = SimpleNamespace(root=tmp_path)
+    session.bus.publish(ProjectChanged())
+    assert page.store.state.logs_dir == str(tmp_path / "logs")
 
 
 def test_a_settings_file_that_cannot_be_read_is_told(tmp_path):

@@ -68,6 +68,9 @@ REASONS: dict[str, tuple[str, str]] = {
 }
 
 
+TILES = ("Files", "Size", "Tokens", "Windows", "Tokens per parameter")
+
+
 @dataclass(frozen=True)
 class TileText:
     """One figure at the head of the page."""
@@ -146,6 +149,11 @@ def join_size(text: str, unit: str) -> int:
             if word.endswith(ending) and word != ending:
                 return _whole(float(word.removesuffix(ending)) * factor)
     return _whole(float(word) * UNITS[unit])
+
+
+def percent(share: float) -> str:
+    """0.1 -> ``10 %``."""
+    return f"{100 * share:.0f} %"
 
 
 def _whole(value: float) -> int:
@@ -321,8 +329,7 @@ def tiles(config: ProjectConfig, facts: Facts) -> tuple[TileText, ...]:
     """Files, size, tokens, windows, tokens a parameter."""
     if not facts.is_scanned:
         waiting = "after a scan"
-        labels = ("Files", "Size", "Tokens", "Windows", "Tokens per parameter")
-        return tuple(TileText(label, note=waiting, tip=_TIPS[label]) for label in labels)
+        return tuple(TileText(label, note=waiting, tip=TIPS[label]) for label in TILES)
     vocab = planned_vocab(facts, config.tokenizer)
     is_exact = is_current(facts, config.tokenizer)
     each = guess_bytes_per_token(facts, vocab)
@@ -335,26 +342,27 @@ def tiles(config: ProjectConfig, facts: Facts) -> tuple[TileText, ...]:
     return (
         TileText(
             "Files", f"{facts.used:,}", f"of {facts.listed:,} {found} found",
-            "fg" if facts.used else "warn", _TIPS["Files"],
+            "fg" if facts.used else "warn", TIPS["Files"],
         ),
-        TileText("Size", fmt.size(facts.text_bytes), "of text, filters applied", tip=_TIPS["Size"]),
+        TileText("Size", fmt.size(facts.text_bytes), "of text in use", tip=TIPS["Size"]),
         TileText(
-            "Tokens" if is_exact else "Tokens, estimated",
+            "Tokens",
             fmt.count(n_tokens),
-            f"{facts.bytes_per_token:.2f} bytes each" if is_exact and facts.bytes_per_token
-            else f"at {each:.2f} bytes each",
-            tip=_TIPS["Tokens"],
+            f"exact, {facts.bytes_per_token:.2f} bytes each"
+            if is_exact and facts.bytes_per_token
+            else f"estimated at {each:.2f} bytes",
+            tip=TIPS["Tokens"],
         ),
         TileText(
             "Windows", f"{windows:,}" if windows < 10_000_000 else fmt.count(windows),
             f"{config.train.seq_len:,} tokens, step {stride:,}",
-            "fg" if windows else "warn", _TIPS["Windows"],
+            "fg" if windows else "warn", TIPS["Windows"],
         ),
         _per_parameter(config.model, vocab, train),
     )  # fmt: skip
 
 
-_TIPS = {
+TIPS = {
     "Files": "Files that are read, of all that lie in the sources.",
     "Size": "Text in these files, in UTF-8, after cleaning.",
     "Tokens": "Pieces of text the model will read. Exact once the data is prepared.",
@@ -371,9 +379,9 @@ def _per_parameter(model: ModelConfig, vocab: int, train_tokens: int) -> TileTex
     return TileText(
         "Tokens per parameter",
         f"{ratio:.3g}" if ratio < 1000 else fmt.count(ratio),
-        f"{fmt.count(n)} parameters, {USUAL_AIM} is the aim",
+        f"{USUAL_AIM} is the usual aim",
         "warn" if ratio < FEW else "fg",
-        _TIPS["Tokens per parameter"],
+        f"{TIPS['Tokens per parameter']}\nThe model as set has {fmt.count(n)} parameters.",
     )
 
 
@@ -489,7 +497,5 @@ def vocab_advice(config: ProjectConfig, facts: Facts) -> tuple[str, int]:
     if fits < target:
         words += f" {target:,} is more than it can fill: {fits:,} will be made."
     else:
-        words += (
-            f" {fits:,} take {fmt.count(table)} of {fmt.count(n)} parameters ({table / n:.0%})."
-        )
+        words += f" {fits:,} take {fmt.count(table)} of {fmt.count(n)} parameters ({percent(table / n)})."
     return words, best if not best / 2 <= target <= best * 2 else 0

@@ -77,7 +77,6 @@ class FilesPage(Box):
         )
         self._look.pack(side="right")
         self._meaning = Elided(self.card.body, "", "caption", "fg2")
-        self._meaning.pack(fill="x", pady=(0, px(6)))
         self._table = VTable(
             self.card.body, COLS[kind], on_select=presenter.select_file,
             on_open=presenter.open_file, tip="Files. Return shows the chosen one in the preview.",
@@ -135,6 +134,10 @@ class FilesPage(Box):
         reason = files.query.reason or (chosen.reason if chosen else "")
         words = ": ".join(REASONS[reason]) if reason in REASONS else ""
         self._meaning.set_text(words)
+        if words:
+            self._meaning.pack(fill="x", pady=(0, px(6)), before=self._table)
+        else:
+            self._meaning.pack_forget()
 
     def _show_reasons(self, state: State) -> None:
         reasons = state.reasons

@@ -34,7 +34,7 @@ from sllm_ui.tabs.data.lists import File, Query
 from sllm_ui.tabs.data.words import Job, TokenizerView
 
 RESCAN_AFTER_S = 1.0  # after the last change of a filter
-PREVIEW_CHARS = 6000
+PREVIEW_CHARS = 5000
 PASTE_FOLDER = "pasted_text"
 # Fields of the forms; sizes, most files and the share have words of their own.
 DATA_FIELDS = (
@@ -42,7 +42,7 @@ DATA_FIELDS = (
     "val_split",
 )  # fmt: skip
 TOKENIZER_FIELDS = ("target_vocab_size", "min_frequency", "split", "tokenizer_sample_bytes")
-SIZES = ("min_file_bytes", "max_file_bytes", "tokenizer_sample_bytes")
+SIZES = ("min_file_bytes", "max_file_bytes")
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class Presenter:
                 values[name] = self._drafts.get(name, text)
         if config.data.val_split is None:
             share = figures.val_share(config.data, facts.text_bytes)
-            notes["val_split"] = f"{share:.0%} for this much text"
+            notes["val_split"] = f"{figures.percent(share)} for this much text"
         else:
             notes["val_split"] = "of the documents"
         return {"values": values, "units": units, "errors": dict(self._errors), "notes": notes}
@@ -483,7 +483,7 @@ class Presenter:
             return figures.parse_most(text)
         if name == "val_split":
             return figures.parse_share(text)
-        if name in {"target_vocab_size", "min_frequency", "shuffle_seed"}:
+        if section is TokenizerConfig or name == "shuffle_seed":
             text = text.replace(",", "").replace(" ", "")
         return fields.parse(section, name, text)
 

@@ -5,16 +5,17 @@ from typing import Any
 from sllm_core import fmt
 from sllm_core.config import TokenizerConfig
 from sllm_core.messages import TokenizerReport
-from sllm_ui.tabs.data.figures import UNITS
-from sllm_ui.tabs.data.parts import Figure, SizeRow
+from sllm_ui.tabs.data.figures import percent
+from sllm_ui.tabs.data.parts import Figure
 from sllm_ui.tabs.data.presenter import Presenter, State
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.bars import Bars, Stack, Stepper
 from sllm_ui.widgets.controls import Section, Segmented, button, check, set_button
-from sllm_ui.widgets.form import Form, explain
+from sllm_ui.widgets.form import Form
 from sllm_ui.widgets.kit import Badge, Box, Card, Desk, Elided, Panel, label, px, skin, wrap
 
-MIN_LINES, MAX_LINES = 9, 60
+MIN_LINES, MAX_LINES = 7, 60
+SCROLLED_LINES = 14  # where the column has to be scrolled anyway
 
 
 class TokenizerCard:
@@ -28,7 +29,6 @@ class TokenizerCard:
         self._badge.pack(side="right")
         body = self.card.body
         self._state = wrap(label(body, "", "caption", "fg2", justify="left"))
-        self._state.pack(fill="x", pady=(0, px(6)))
         self._form = Form(body, TokenizerConfig, ["target_vocab_size"], presenter.set_field)
         self._form.pack(fill="x")
         self._add_advice(body)
@@ -89,22 +89,13 @@ class TokenizerCard:
         )
 
     def _add_advanced(self, body: Box) -> None:
-        presenter, name = self._presenter, "tokenizer_sample_bytes"
+        presenter = self._presenter
         is_open = presenter.store.state.is_advanced_open
         section = Section(body, "Advanced", is_open=is_open, on_toggle=presenter.open_advanced)
         section.pack(fill="x")
-        self._advanced = Form(
-            section.body, TokenizerConfig, ["split", "min_frequency"], presenter.set_field
-        )
+        names = ["split", "min_frequency", "tokenizer_sample_bytes"]
+        self._advanced = Form(section.body, TokenizerConfig, names, presenter.set_field)
         self._advanced.pack(fill="x")
-        grid = Box(section.body)
-        grid.pack(fill="x")
-        grid.columnconfigure(0, minsize=px(118 * skin().breadth))
-        self._sample = SizeRow(
-            grid, 0, "Training sample", explain(TokenizerConfig, name), list(UNITS)[1:],
-            lambda text: presenter.set_field(name, text),
-            lambda unit: presenter.set_unit(name, unit), (),
-        )  # fmt: skip
         self._section = section
 
     def show(self, state: State) -> None:
@@ -118,12 +109,14 @@ class TokenizerCard:
         self._key = key
         view, locked = state.tokenizer, state.locked
         self._badge.show(view.badge, view.tone)
-        self._state.configure(text=view.text)
+        self.card.set_hint(view.hint)
+        if view.text:
+            self._state.configure(text=view.text)
+            self._state.pack(fill="x", pady=(0, px(6)), before=self._form)
+        else:
+            self._state.pack_forget()
         self._form.render(state.values, state.errors, {}, locked or view.locked)
         self._advanced.render(state.values, state.errors, {}, locked or view.locked)
-        name = "tokenizer_sample_bytes"
-        error = state.errors.get(name, "")
-        self._sample.show(state.values[name], state.units[name], error, locked or view.locked)
         values = state.values
         self._section.set_summary(
             f"split {values['split']}, seen at least {values['min_frequency']} times"
@@ -215,7 +208,7 @@ def report_words(report: TokenizerReport, problem: str = "") -> str:
             f"rarely used on {fmt.count(report.counted_tokens)} tokens."
         )
     shares = [
-        f"{share:.0%} {what}"
+        f"{percent(share)} {what}"
         for share, what in (
             (report.blank_share, "blanks"),
             (report.digit_share, "digits"),
@@ -414,23 +407,34 @@ def tint(text: Any) -> None:
 
 
 def fill(text: Any, content: str, ends: tuple[int, ...] = ()) -> None:
-    """Show a text with the tokens that end at ``ends`` tinted, in one call of Tcl."""
-    n = len(skin().p.tokens)
-    parts: list[Any] = []
-    start = 0
-    for i, end in enumerate(ends):
-        piece = content[start:end]
-        for j, line in enumerate(piece.split("\n")):  # a tinted newline would run to the edge
-            if j:
-                parts += ["\n", ""]
-            if line:
-                parts += [line, f"token{i % n}"]
-        start = end
-    if content[start:]:
-        parts += [content[start:], ""]
+    """Show a text with the tokens that end at ``ends`` tinted, in few calls of Tcl."""
+    groups = ranges(content, ends, len(skin().p.tokens), _is_wide(text))
     text.configure(state="normal")
-    text.delete("1.0", "end")
-    if parts:
-        text.insert("end", *parts)
+    text.replace("1.0", "end", content)
+    for i, group in enumerate(groups):
+        if group:
+            text.tag_add(f"token{i}", *group)
     text.configure(state="disabled")
     text.yview_moveto(0)
+
+
+def _is_wide(text: Any) -> bool:
+    """Whether this Tcl counts a character beyond U+FFFF as two."""
+    return int(text.tk.call("string", "length", "\U0001f600")) == 2
+
+
+def ranges(content: str, ends: tuple[int, ...], n_tints: int, is_wide: bool) -> list[list[str]]:
+    """For each tint the Tk indices where its tokens begin and end; newlines stay plain."""
+    groups: list[list[str]] = [[] for _ in range(n_tints)]
+    line, column, start = 1, 0, 0
+    for i, end in enumerate(ends):
+        group = groups[i % n_tints]
+        for j, part in enumerate(content[start:end].split("\n")):
+            if j:  # a tinted newline would run to the edge of the pane
+                line, column = line + 1, 0
+            if part:
+                width = len(part) + (sum(c > "\uffff" for c in part) if is_wide else 0)
+                group += (f"{line}.{column}", f"{line}.{column + width}")
+                column += width
+        start = end
+    return groups

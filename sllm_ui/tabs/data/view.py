@@ -4,11 +4,13 @@ import tkinter as tk
 from typing import Any
 
 from sllm_ui.tabs.data.cards import Ask, FiltersCard, SourcesCard, TypesCard, UnusedCard
+from sllm_ui.tabs.data.figures import TILES, TIPS
 from sllm_ui.tabs.data.files_page import FilesPage
 from sllm_ui.tabs.data.presenter import Presenter, State
 from sllm_ui.tabs.data.texts import (
     MAX_LINES,
     MIN_LINES,
+    SCROLLED_LINES,
     PreparedCard,
     PreviewCard,
     TokenizerCard,
@@ -35,6 +37,7 @@ class View(Box):
         self._presenter, self._desk = presenter, desk
         self._ask = Ask(presenter, desk)
         self._shown: Empty | Main | FilesPage | None = None
+        self._main: Main | None = None
         self._kind = ""  # of what is shown
         self._timers: dict[str, str] = {}
         self._is_pasting = False
@@ -61,16 +64,35 @@ class View(Box):
         """Bring the page up to date."""
         wanted = self._wanted(new)
         if self._shown is None or self._kind != wanted:
-            if self._shown is not None:
-                self._shown.destroy()
-            self._kind, self._shown = wanted, self._make(wanted)
-            self._shown.pack(fill="both", expand=True)
+            self._replace(wanted)
+        assert self._shown is not None
         self._shown.show(new)
         if new.is_scan_due:
             self._watch_scan()
         is_new = old is None or old.paste is None or bool(new.paste_error)
         if new.paste is not None and is_new and not self._is_pasting:
             self._open_paste(new)
+
+    def _replace(self, wanted: str) -> None:
+        """Show another page; the cards are kept while a list of files is in view."""
+        if self._shown is not None and self._shown is self._main and wanted != "empty":
+            self._main.pack_forget()
+        elif self._shown is not None:
+            self._shown.destroy()
+            if self._shown is self._main or wanted == "empty":
+                self._forget_main()
+        if wanted == "main" and self._main is not None:
+            self._shown = self._main
+        else:
+            self._shown = self._make(wanted)
+        self._main = self._shown if isinstance(self._shown, Main) else self._main
+        self._kind = wanted
+        self._shown.pack(fill="both", expand=True)
+
+    def _forget_main(self) -> None:
+        if self._main is not None and self._main is not self._shown:
+            self._main.destroy()
+        self._main = None
 
     def _wanted(self, state: State) -> str:
         if state.mode != "full":
@@ -112,7 +134,7 @@ class View(Box):
                 )
 
         def build(body: Box) -> tk.Misc:
-            label(body, "Name", "body", "fg2").pack(anchor="w")
+            label(body, "Name (left empty: its first line)", "body", "fg2").pack(anchor="w")
             fields["name"] = entry(body, name, tip="The file gets this name.", on_change=keep)
             fields["name"].pack(fill="x", pady=(px(4), px(10)))
             label(body, "Text", "body", "fg2").pack(anchor="w")
@@ -125,7 +147,7 @@ class View(Box):
                 text.bind(event, keep, "+")
             if state.paste_error:
                 fault = kit.wrap(label(body, state.paste_error, "caption", "bad", justify="left"))
-                fault.pack(fill="x", pady=(px(6), 0))
+                fault.pack(side="bottom", fill="x", pady=(px(6), 0), before=panel)
             return text
 
         def add() -> None:
@@ -193,10 +215,9 @@ class Main(Box):
 
     def __init__(self, master: Box, presenter: Presenter, desk: Desk, ask: Ask) -> None:
         super().__init__(master)
-        self._tiles_box = Flow(self, 150, 12)
+        self._tiles_box = Flow(self, 120, 12)
         self._tiles_box.pack(fill="x", pady=(0, px(12)), padx=(0, px(12)))
-        self._tiles: list[Tile] = []
-        self._labels: tuple[str, ...] = ()
+        self._tiles = [Tile(self._tiles_box, name, tip=TIPS[name]) for name in TILES]
         self._columns = Box(self)
         self._columns.pack(fill="both", expand=True)
         self._columns.rowconfigure(0, weight=1)
@@ -235,20 +256,27 @@ class Main(Box):
             self._right.grid(row=0, column=1, sticky="nsew")
         presenter, gap = self._presenter, (0, px(12))
         self._sources = SourcesCard(left, presenter, self._desk, self._ask)
+        prepared = PreparedCard(left, presenter)
         filters, kinds = FiltersCard(left, presenter), TypesCard(left)
         unused = UnusedCard(left, presenter)
         tokenizer = TokenizerCard(self._right, presenter, self._desk)
-        prepared = PreparedCard(self._right, presenter)
         self._preview = PreviewCard(self._right, presenter)
         self._cards = [
-            self._sources, filters, kinds, unused, tokenizer, prepared, self._preview
+            self._sources, prepared, filters, kinds, unused, tokenizer, self._preview
         ]  # fmt: skip
-        for made in self._cards:
-            made.card.pack(fill="x", pady=gap)
-        for last in (unused, self._preview) if is_wide else (self._preview,):
-            last.card.pack_configure(pady=0)
-        for made in (tokenizer, prepared):
-            made.card.bind("<Configure>", lambda _: self._fit_soon(), "+")
+        columns_of: list[list[Any]] = [
+            [self._sources, prepared, filters, kinds, unused],
+            [tokenizer, self._preview],
+        ]
+        if not is_wide:
+            columns_of = [
+                [self._sources, prepared, tokenizer, self._preview, filters, kinds, unused]
+            ]
+        for cards in columns_of:
+            for made in cards:  # in the order of Tab
+                made.card.tkraise()
+                made.card.pack(fill="x", pady=gap if made is not cards[-1] else 0)
+        tokenizer.card.bind("<Configure>", lambda _: self._fit_soon(), "+")
         if self._state is not None:
             for made in self._cards:
                 made.show(self._state)
@@ -267,7 +295,8 @@ class Main(Box):
         now = int(text.cget("height"))
         others = self._right.winfo_reqheight() - now * line
         room = self._columns.winfo_height() - others
-        lines = max(MIN_LINES, min(MAX_LINES, room // line))
+        fits = min(MAX_LINES, room // line)
+        lines = fits if fits >= MIN_LINES else SCROLLED_LINES
         if lines != now:
             text.configure(height=lines)
 
@@ -275,19 +304,11 @@ class Main(Box):
         """Bring it up to date."""
         old, self._state = self._state, state
         if old is None or old.tiles != state.tiles:
-            self._show_tiles(state)
+            for made, tile in zip(self._tiles, state.tiles, strict=True):
+                made.show(tile.value, tile.note, tile.tone)
+                kit.tooltip(made, tile.tip)
         for made in self._cards:
             made.show(state)
-
-    def _show_tiles(self, state: State) -> None:
-        labels = tuple(tile.label for tile in state.tiles)
-        if labels != self._labels:
-            for made in self._tiles:
-                made.destroy()
-            self._labels = labels
-            self._tiles = [Tile(self._tiles_box, tile.label, tip=tile.tip) for tile in state.tiles]
-        for made, tile in zip(self._tiles, state.tiles, strict=True):
-            made.show(tile.value, tile.note, tile.tone)
 
     def focus_first(self) -> None:
         """The button that adds a folder."""

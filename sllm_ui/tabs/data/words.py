@@ -48,6 +48,7 @@ class TokenizerView:
 
     badge: str = "None"
     tone: str = "muted"
+    hint: str = ""
     text: str = ""
     locked: str = ""  # why it cannot be replaced
     advice: str = ""
@@ -83,7 +84,7 @@ def _steps(run: RunState) -> tuple[StepText, ...]:
         if step.state == "done" and step.elapsed_s is not None:
             text = fmt.duration(step.elapsed_s) if step.elapsed_s >= 1 else "< 1 s"
         elif step.state == "running" and step.total:
-            text = f"{step.done / step.total:.0%}"
+            text = figures.percent(step.done / step.total)
         made.append(StepText(STEP_WORDS[name], step.state, text))
     return tuple(made)
 
@@ -160,8 +161,12 @@ def describe_tokenizer(config: ProjectConfig, facts: Facts, *, is_locked: bool) 
         )
     reason = facts.tokenizer_reason
     badge, tone = ("Imported", "accent") if facts.is_tokenizer_imported else ("Trained", "good")
-    text = f"{facts.vocab_size:,} tokens"
-    text += f", {reason}." if reason else "."
+    hint = f"{facts.vocab_size:,} tokens"
+    text = (
+        ""
+        if reason in {"", "trained, as set", "as before"}
+        else f"{reason[0].upper()}{reason[1:]}."
+    )
     is_outdated = not figures.is_tokenizer_current(facts, config.tokenizer)
     locked = ""
     if is_locked:
@@ -176,7 +181,7 @@ def describe_tokenizer(config: ProjectConfig, facts: Facts, *, is_locked: bool) 
         badge, tone = "Outdated", "warn"
         text += " The settings below ask for another one: Prepare data makes it."
     return TokenizerView(
-        badge, tone, text, locked, advice, 0 if is_locked else proposal, is_outdated
+        badge, tone, hint, text.strip(), locked, advice, 0 if is_locked else proposal, is_outdated
     )
 
 

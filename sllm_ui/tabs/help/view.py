@@ -37,9 +37,15 @@ class View(Box):
         right = Box(self)
         right.pack(side="left", fill="both", expand=True)
         self._build_reader(right)
-        for key, go in (("<Alt-Left>", presenter.go_back), ("<Alt-Right>", presenter.go_forward)):
-            for widget in (self, self._search, self.reader.text, self._found.text):
-                widget.bind(key, partial(_do, go))
+        self._bind_history(self)
+
+    def _bind_history(self, widget: tk.Misc) -> None:
+        """Back and forward work wherever the focus is on this page."""
+        presenter = self._presenter
+        widget.bind("<Alt-Left>", partial(_do, presenter.go_back))
+        widget.bind("<Alt-Right>", partial(_do, presenter.go_forward))
+        for child in widget.winfo_children():
+            self._bind_history(child)
 
     def _build_list(self, left: Box) -> None:
         tip = "Finds words in all pages. Enter opens the first hit, Esc shows the pages again."
@@ -124,6 +130,8 @@ class View(Box):
             enable(self._forward, bool(new.forward), "There is nothing after this page.")
             self.reader.show(new.blocks, new.words)
             self.reader.go(new.place.anchor, new.place.top)
+            if not str(self.focus_get() or "").startswith(str(self)):
+                self.reader.text.focus_set()
         elif old.words != new.words:
             self.reader.show(new.blocks, new.words)
             self.reader.go("", new.place.top)

@@ -7,16 +7,13 @@ import plistlib
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sllm_core import fmt, shortcut
 from sllm_core.config import VERSION
 from sllm_ui import paths
 from sllm_ui.bus import Store
+from sllm_ui.session import ProjectChanged, Session
 from sllm_ui.settings import ZOOMS, AppSettings
-
-if TYPE_CHECKING:
-    from sllm_ui.session import Session
 
 THEMES = ("dark", "light")
 # What "Reset" brings back; recent projects and the window's place are no settings of this page.
@@ -32,7 +29,6 @@ class State:
     zoom: float = 1.0
     keep_awake: bool = True
     projects_dir: str = ""  # as it counts, the default spelled out
-    is_own_projects_dir: bool = False
     projects_dir_error: str = ""
     is_default: bool = True
     can_undo: bool = False  # the last thing done was a reset
@@ -44,11 +40,12 @@ class State:
 class Presenter:
     """Changes the window's own settings."""
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._before_reset: AppSettings | None = None
         self.store = Store(State(system_theme=system_theme(), about=about()))
         session.settings.listen(self._on_settings)
+        session.bus.subscribe(ProjectChanged, lambda _: self.refresh())
         self.refresh()
 
     def _on_settings(self, old: AppSettings, new: AppSettings) -> None:
@@ -59,13 +56,15 @@ class Presenter:
     def refresh(self) -> None:
         """Show the settings as they are: keys and palette change them too."""
         values, project = self._session.settings.values, self._session.project
-        default = AppSettings()
+        default, now = AppSettings(), self.store.state
+        shown = values.projects_dir or str(paths.projects_dir())
+        if now.projects_dir_error:  # a text that is being mended stays
+            shown = now.projects_dir
         self.store.update(
             theme=values.theme,
             zoom=values.zoom,
             keep_awake=values.keep_awake,
-            projects_dir=values.projects_dir or str(paths.projects_dir()),
-            is_own_projects_dir=bool(values.projects_dir),
+            projects_dir=shown,
             is_default=all(getattr(values, name) == getattr(default, name) for name in RESETTABLE),
             can_undo=self._before_reset is not None,
             problem=self._session.settings.problem,
@@ -95,10 +94,8 @@ class Presenter:
         """Where new projects go; an empty text is the documents folder again."""
         text = text.strip()
         error = why_no_projects_dir(text)
-        self.store.update(projects_dir_error=error)
-        if error:
-            self.store.update(projects_dir=text)
-        else:
+        self.store.update(projects_dir_error=error, projects_dir=text)
+        if not error:
             is_default = not text or Path(text).expanduser() == paths.projects_dir()
             self._change(projects_dir="" if is_default else str(Path(text).expanduser()))
 

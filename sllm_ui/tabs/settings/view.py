@@ -105,7 +105,7 @@ class View(Box):
         row = self._row(
             body, "Sleep",
             "The screen may still go dark. Counts for runs that are started from now on. "
-            "Closing the lid or choosing Sleep still does what it says.",
+            "Closing the lid still sends a laptop to sleep.",
         )  # fmt: skip
         self._awake = check(
             row, "Keep the computer awake", on_change=self._presenter.set_keep_awake,

@@ -37,6 +37,7 @@ class Part:
     name: str
     value: float
     text: str
+    tip: str
 
 
 @dataclass(frozen=True)
@@ -71,30 +72,56 @@ NOTHING = Outlook()
 def outlook(f: Forecast) -> Outlook:
     """All texts of a forecast."""
     p, memory = f.parameters, f.memory
-    layers = [("Embedding", p.embedding + p.position + p.head), ("Attention", p.attention)]
-    layers += [("MLP", p.mlp), ("Norms", p.norms)]
-    held = [("Weights", memory.weights + memory.gradients), ("Optimizer", memory.optimizer)]
-    held += [("Activations", memory.activations), ("Logits", memory.logits)]
+    tables = p.embedding + p.position + p.head
+    layers = [
+        ("Embedding", tables, "The tables that turn tokens into numbers and back."),
+        ("Attention", p.attention, "Looks back at the tokens before."),
+        ("MLP", p.mlp, "The feed-forward part of each layer."),
+        ("Norms", p.norms, "Scales between the parts."),
+    ]
+    weights, held = memory.weights + memory.gradients, memory.activations + memory.logits
+    parts = [
+        (
+            "Weights",
+            weights,
+            f"Weights {fmt.size(memory.weights)}, gradients {fmt.size(memory.gradients)}.",
+        ),
+        (
+            "Optimizer",
+            memory.optimizer,
+            f"What {f.train.optimizer} remembers: {fmt.size(memory.optimizer)}.",
+        ),
+        (
+            "Activations",
+            held,
+            f"Between the layers {fmt.size(memory.activations)}, logits {fmt.size(memory.logits)}.",
+        ),
+    ]
     total = f.machine.total_bytes
-    of_all = f" of {fmt.size(total)}" if total is not None else ""
-    advice, tone = numbers.advice(f)
+    words, tone = numbers.advice(f)
     return Outlook(
         badge=BADGES[f.fit],
         badge_tip=_badge_tip(f),
         parameters=fmt.count(p.total),
-        parameter_parts=tuple(Part(name, n, fmt.count(n)) for name, n in layers),
+        parameter_parts=tuple(Part(name, n, fmt.count(n), tip) for name, n, tip in layers),
         memory_name=f.machine.memory_name,
-        memory=f"{_gib(memory.total)}{of_all}",
-        memory_parts=tuple(Part(name, n, _gib(n)) for name, n in held),
+        memory=f"{fmt.size(memory.total)} of {fmt.size(total)}"
+        if total
+        else fmt.size(memory.total),
+        memory_parts=tuple(
+            Part(name, n, _short_size(n, memory.total), tip) for name, n, tip in parts
+        ),
         memory_total=float(total or 0),
         figures=_figures(f),
-        advice=advice,
+        advice=words,
         advice_tone=tone,
     )
 
 
-def _gib(n: int) -> str:
-    return fmt.size(n)
+def _short_size(n: int, total: int) -> str:
+    """A part in the unit that the whole has: ``0.13`` of GiB, ``135`` of MiB."""
+    power = 30 if total >= 1 << 30 else 20
+    return f"{n / (1 << power):.2g}" if n < 10 << power else f"{n / (1 << power):.0f}"
 
 
 def _badge_tip(f: Forecast) -> str:

@@ -151,8 +151,14 @@ class Presenter:
         values, self._drafts = fieldset.edit(self.session.config, self._drafts, name, text)
         if values:
             self._tell_run(values)
-            self.session.change(values)
-        self._refresh()
+        self._change(values)
+
+    def _change(self, values: dict[str, Any]) -> None:
+        """Store values; the page is shown anew once, whether they were new or not."""
+        before = self.session.config
+        self.session.change(values)
+        if self.session.config is before:
+            self._refresh()
 
     def _tell_run(self, values: dict[str, Any]) -> None:
         live = {name: v for name, v in values.items() if name in m.LIVE and v is not None}
@@ -164,10 +170,11 @@ class Presenter:
         if self.store.state.form.locked or kind not in fieldset.BUDGETS:
             return
         self._budget_draft = None
+        values: dict[str, Any] = {}
         if kind != fieldset.budget_of(self.session.config)[0]:
             value = fieldset.first_budget(kind, self._forecast)
-            self.session.change(fieldset.budget_values(self.session.config, kind, value))
-        self._refresh()
+            values = fieldset.budget_values(self.session.config, kind, value)
+        self._change(values)
 
     def set_budget(self, text: str) -> None:
         """The value of the limit."""
@@ -179,10 +186,10 @@ class Presenter:
             values = fieldset.budget_values(config, kind, value)
         except ConfigError as problem:
             self._budget_draft = (kind, Draft(text, fieldset.short(problem)))
+            self._refresh()
         else:
             self._budget_draft = None
-            self.session.change(values)
-        self._refresh()
+            self._change(values)
 
     def toggle_section(self, name: str, is_on: bool) -> None:
         """Open or shut a section, and remember it."""
@@ -252,8 +259,7 @@ class Presenter:
             return
         rungs = self._rungs(self._forecast)
         self._forget_drafts()
-        self.session.change(rungs[max(0, min(rung, len(rungs) - 1))].values())
-        self._refresh()
+        self._change(rungs[max(0, min(rung, len(rungs) - 1))].values())
 
     def _labels(self) -> tuple[tuple[str, str], ...]:
         session, group = self.session, self.store.state.preset.group

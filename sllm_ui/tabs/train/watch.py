@@ -147,9 +147,7 @@ def _speed(run: RunState) -> TileText:
 def _left(run: RunState, now: float) -> TileText:
     tip = "From the speed of the last steps, validations and saves included."
     if isinstance(run.end, m.Done):
-        return TileText(
-            "Took", short_time(run.end.elapsed_s), "all steps done", tip="The whole run."
-        )
+        return TileText("Time left", "Done", f"took {short_time(run.end.elapsed_s)}", "good", tip)
     if not run.is_live:
         return TileText("Time left", "-", run.state, tip=tip)
     if run.state == "paused":
