@@ -79,7 +79,7 @@ def check(section: Any) -> None:
     Raises:
         ConfigError: E-CFG-FIELD, naming the field, its value and its limit.
     """
-    hints = _hints(type(section))
+    hints = _hints(_class_of(section))
     for field in dataclasses.fields(section):
         about: Info | None = field.metadata.get("info")
         if about is None:
@@ -208,7 +208,7 @@ def _whole(word: str) -> int:
     return int(value)
 
 
-def _class_of(section: Any) -> type:
+def _class_of(section: Any) -> Any:  # Any: mypy takes no type for a key of the cache
     return section if isinstance(section, type) else type(section)
 
 

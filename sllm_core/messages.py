@@ -44,6 +44,7 @@ class Progress:
     unit: str
     state: str = "running"  # running | done
     elapsed_s: float = 0.0
+    n_bytes: int | None = None  # read so far, where done counts files
 
 
 @dataclass(frozen=True)

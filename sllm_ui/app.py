@@ -97,7 +97,10 @@ class Window:
         palette = NAVY if values.theme == "dark" else LIGHT
         kit.setup(Skin(self.root, palette, values.zoom))
         self.root.configure(background=skin().p.page)
-        self.root.minsize(px(MIN_SIZE[0]), px(MIN_SIZE[1]))
+        screen = self.root.winfo_screenwidth(), self.root.winfo_screenheight() - px(40)
+        self.root.minsize(
+            *(min(px(length), most) for length, most in zip(MIN_SIZE, screen, strict=True))
+        )
         self.views: dict[str, Any] = {}
         self._rendered: dict[str, Any] = {}
         self._unlisten: Callable[[], None] | None = None
@@ -427,13 +430,7 @@ class Window:
 
     def do_shortcut(self) -> None:
         """Make a starter on the desktop."""
-        from sllm_core import shortcut
-
-        def make() -> None:
-            place = shortcut.install(paths.ROOT, Path(sys.executable))
-            self.toasts.show("good", "The shortcut is made", str(place))
-
-        self._try("The shortcut was not made", make)
+        self.presenter("settings").make_shortcut()
 
     def do_quit(self) -> None:
         """Close the window."""
@@ -496,7 +493,9 @@ class Window:
         action = None
         if notice.action:
             text, name = notice.action
-            action = (text, lambda: self.act(name))
+            page, _, anchor = name.removeprefix("help:").partition("#")
+            is_help = name.startswith("help:")
+            action = (text, lambda: self.open_help(page, anchor) if is_help else self.act(name))
         self.toasts.show(notice.kind, notice.title, notice.text, action)
 
     def _on_project(self) -> None:

@@ -29,7 +29,7 @@ LIVE = frozenset({"starting", "running", "paused", "stopping"})
 LOG_LINES = 3000
 MEAN_OF = 50  # steps that the training loss on screen is the mean of
 PACE_OF = 200  # steps that the time left is measured on
-_STEP_COLUMNS = ("step", "loss", "lr", "grad_norm", "tokens_per_sec", "tokens", "time")
+_STEP_COLUMNS = ("step", "loss", "lr", "grad_norm", "tokens_per_sec", "tokens", "epoch", "time")
 _VAL_COLUMNS = ("step", "val_loss", "val_bpb", "time")
 
 
@@ -80,6 +80,7 @@ class StepState:
     done: int = 0
     total: int | None = None
     unit: str = ""
+    n_bytes: int | None = None
     elapsed_s: float | None = None
     begun: float | None = None  # wall time
 
@@ -106,6 +107,7 @@ class RunState:
         self.step: m.Step | None = None
         self.validation: m.Validation | None = None
         self.best: m.Validation | None = None
+        self._validated: list[m.Validation] = []  # those a resume did not take back
         self.samples: list[m.Sample] = []
         self.saved: list[m.Saved] = []
         self.scanned: m.Scanned | None = None
@@ -115,19 +117,21 @@ class RunState:
         self.n_lines = 0  # of the log, those that fell off included
         self.started: float | None = None  # wall time of the first message of this process
         self.reason = ""  # why it is paused or waiting
+        self._pace_from: float | None = None  # wall time: what was before says nothing of the pace
+        self._reached = ""  # the step that messages other than progress prove
 
     @classmethod
     def from_past(cls, run: "Run", past: "Past", state: str) -> "RunState":
         """A run from its folder; ``state`` is what its locks and its last word say."""
-        made = cls(run.id, run.kind, state)
+        made = cls(run.id, run.kind)
         made.curve.extend(past.steps)
         made.validations.extend(past.validations)
         for message, time in past.notes:
             made._fold(message, time, is_replay=True)
-        if made.curve.n:
-            last = {name: float(made.curve[name][-1]) for name in _STEP_COLUMNS}
-            made.step = _step(last, past.steps[-1])
-        made.state = state
+        made.step = made._last_step()
+        if not (state == "running" and made.is_live):  # a live one may be paused
+            made.state = state
+        made._infer_steps()
         return made
 
     @property
@@ -155,7 +159,7 @@ class RunState:
             self.step = message
             self.curve.append(
                 message.step, message.loss, message.lr, message.grad_norm,
-                message.tokens_per_sec, message.tokens, time,
+                message.tokens_per_sec, message.tokens, message.epoch, time,
             )  # fmt: skip
             if self.state == "starting":
                 self.state = "running"
@@ -174,13 +178,16 @@ class RunState:
             case m.Started():
                 self.state, self.end, self.started = "running", None, time
                 self.steps = {name: StepState() for name in STEPS}
+                self.current = self.reason = ""
+                self._pace_from, self._reached = time, "setup"
             case m.Plan():
-                base = self.plan
+                base, self._reached = self.plan, "training"
                 if not message.n_params and base:  # a revision carries only what it revises
                     message = _revised(base, message)
                 self.plan = message
             case m.Validation():
                 self.validation = message
+                self._validated.append(message)
                 if not is_replay:
                     self.validations.append(message.step, message.val_loss, message.val_bpb, time)
                 if message.is_best:
@@ -194,12 +201,14 @@ class RunState:
                 if self.kind == "scan":
                     self.state = "done"
             case m.Prepared():
-                self.prepared = message
+                self.prepared, self._reached = message, "windows"
             case m.Resumed():
                 self._rewind(message.step, is_replay=is_replay)
             case m.StateChanged():
                 self.state = {"waiting": "paused"}.get(message.state, message.state)
                 self.reason = message.reason
+                if message.state == "running":
+                    self._pace_from = time
             case m.Done() | m.Stopped() | m.Failed():
                 self._finish(message)
             case _:
@@ -215,18 +224,48 @@ class RunState:
         if step.state != "running":
             step.state, step.begun, step.elapsed_s = "running", time, None
         step.done, step.total, step.unit = message.done, message.total, message.unit
+        step.n_bytes = message.n_bytes
         self.current = message.step_name
         if self.state == "starting":
             self.state = "running"
 
     def _rewind(self, step: int, *, is_replay: bool) -> None:
+        """Forget what came after ``step``: the run goes on from there."""
         if not is_replay:  # what is read from the folder is rewound already
             self.curve.cut(step)
             self.validations.cut(step)
+            self.step = self._last_step()
         self.samples = [sample for sample in self.samples if sample.step <= step]
         self.saved = [saved for saved in self.saved if saved.step <= step]
-        if self.best and self.best.step > step:
-            self.best = None  # a resumed run says its best anew when it beats it
+        self._validated = [found for found in self._validated if found.step <= step]
+        self.validation = self._validated[-1] if self._validated else None
+        self.best = next((found for found in reversed(self._validated) if found.is_best), None)
+
+    def _last_step(self) -> m.Step | None:
+        """The last step as a message, from the curve."""
+        if not self.curve.n:
+            return None
+        row = {name: float(self.curve[name][-1]) for name in _STEP_COLUMNS}
+        known = {name: value if value == value else None for name, value in row.items()}
+        return m.Step(
+            step=int(row["step"]), loss=known["loss"], loss_hex="", grad_norm=known["grad_norm"],
+            lr=row["lr"], tokens=int(row["tokens"]), data_pos=0, epoch=int(row["epoch"]),
+            tokens_per_sec=known["tokens_per_sec"],
+        )  # fmt: skip
+
+    def _infer_steps(self) -> None:
+        """How far this process came: its progress is not kept, but what it said tells."""
+        if self.kind != "train" or self.state == "starting" or not self._reached:
+            return
+        reached = "saving" if isinstance(self.end, m.Done) else self._reached
+        for name, step in self.steps.items():
+            if name == reached:
+                step.state = "running"
+                break
+            step.state = "done"
+        self.current = reached
+        if self.end:
+            self._finish(self.end)
 
     def _finish(self, message: m.Done | m.Stopped | m.Failed) -> None:
         self.end = message
@@ -248,10 +287,10 @@ class RunState:
     def pace_s(self) -> float | None:
         """Seconds a step took lately, validations and saves included."""
         times, steps = self.curve["time"][-PACE_OF:], self.curve["step"][-PACE_OF:]
-        if self.started is not None:
-            steps = steps[times >= self.started]
-            times = times[times >= self.started]
-        if len(times) < 3 or steps[-1] <= steps[0]:
+        if self._pace_from is not None:
+            steps = steps[times >= self._pace_from]
+            times = times[times >= self._pace_from]
+        if len(times) < 3 or steps[-1] <= steps[0] or times[-1] <= times[0]:  # clocks are set back
             return None
         return float((times[-1] - times[0]) / (steps[-1] - steps[0]))
 
@@ -272,19 +311,6 @@ class RunState:
         if step and step.state == "running" and step.total:
             return min(1.0, step.done / step.total)
         return None
-
-
-def _step(last: dict[str, float], record: Any) -> m.Step:
-    """The last step as a message, from its record in the series."""
-
-    def known(name: str) -> float | None:
-        return last[name] if last[name] == last[name] else None
-
-    return m.Step(
-        step=int(last["step"]), loss=known("loss"), loss_hex="", grad_norm=known("grad_norm"),
-        lr=last["lr"], tokens=int(last["tokens"]), data_pos=0, epoch=int(record["epoch"]),
-        tokens_per_sec=known("tokens_per_sec"),
-    )  # fmt: skip
 
 
 def _revised(base: m.Plan, new: m.Plan) -> m.Plan:

@@ -17,7 +17,7 @@ from sllm_core import errors, fmt, presets, sample
 from sllm_core import messages as m
 from sllm_core import project as projects
 from sllm_core.config import ProjectConfig, SamplingConfig, SourceConfig
-from sllm_core.errors import LockError, ProjectError, RunError, SllmError
+from sllm_core.errors import LockError, ProjectError, SllmError
 from sllm_core.jobs import runs
 from sllm_core.jobs.runner import PipeProcess, Runner
 from sllm_core.jobs.series import Past, read_past
@@ -31,6 +31,7 @@ from sllm_ui.runstate import RunState
 from sllm_ui.settings import Settings
 
 SAVE_AFTER_S = 0.4  # after the last edit of a field
+SAVE_AGAIN_S = 5.0  # after a disk refused
 NOTICES = 200
 
 
@@ -88,7 +89,10 @@ class TurnEnded:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something a person should hear of: a toast. ``action`` is (label, action id)."""
+    """Something a person should hear of: a toast.
+
+    ``action`` is (label, action id), or (label, ``help:page#anchor``).
+    """
 
     kind: str  # good | warn | bad | accent
     title: str
@@ -123,7 +127,9 @@ class Session:
         self._lock: Lock | None = None
         self._watch: Watch | None = None
         self._unsaved_since: float | None = None
-        self._is_saving = False
+        self._saving = ""  # the task that stores settings
+        self._end_saving: Callable[[], object] | None = None
+        self._is_refusal_told = False  # the disk refuses, and the user knows
         self._dirty: set[type] = set()
         self._pending: dict[str, Callable[[Any], None]] = {}  # task name -> what to do with it
         self._is_auto_scan = False  # scan again once the one that runs has ended
@@ -279,6 +285,8 @@ class Session:
         self.run = self.data_job = None
         self.runs, self.checkpoints, self._pending = (), (), {}
         self.wanted_checkpoint = ""
+        self._is_auto_scan = self._is_refusal_told = False
+        self._saving, self._end_saving, self._unsaved_since = "", None, None
 
     def close(self) -> None:
         """End of the window: nothing of ours stays behind but runs that should go on."""
@@ -308,8 +316,13 @@ class Session:
             DataError: one of them does not exist; none was added.
         """
         assert self.project
-        known = {str(self.project.source_root(source)) for source in self.config.sources}
-        fresh = [path for path in dict.fromkeys(paths) if str(Path(path).absolute()) not in known]
+        known = {self.project.source_root(source).resolve() for source in self.config.sources}
+        fresh = []
+        for path in paths:
+            place = Path(path).expanduser().resolve()
+            if place not in known:
+                known.add(place)
+                fresh.append(path)
         made = projects.make_sources(self.project.root, fresh)
         first = max((source.id for source in self.config.sources), default=0) + 1
         numbered = tuple(replace(source, id=first + i) for i, source in enumerate(made))
@@ -336,9 +349,13 @@ class Session:
         return found
 
     def restore_source(self, source: SourceConfig) -> None:
-        """Undo `remove_source`."""
-        rest = tuple(s for s in self.config.sources if s.id != source.id)
-        sources = tuple(sorted((*rest, source), key=lambda s: s.id))
+        """Undo `remove_source`; one that took its number meanwhile keeps it."""
+        there = self.config.sources
+        if any(s.path == source.path for s in there):
+            return
+        if any(s.id == source.id for s in there):
+            source = replace(source, id=max(s.id for s in there) + 1)
+        sources = tuple(sorted((*there, source), key=lambda s: s.id))
         self._replace_config(replace(self.config, sources=sources))
         self.scan_soon()
 
@@ -356,22 +373,38 @@ class Session:
     def tick(self) -> None:
         """Called a few times a second: stores settings a moment after the last edit."""
         since = self._unsaved_since
-        if since is not None and not self._is_saving and time.monotonic() - since > SAVE_AFTER_S:
-            if self.project and not self.read_only:
-                self._is_saving, self._unsaved_since = True, None
-                config = self.config
-                self.task("save", self.project.save_config, config, then=lambda _: None)
-            else:
-                self._unsaved_since = None
+        if since is None or self._saving or time.monotonic() - since < SAVE_AFTER_S:
+            return
+        self._unsaved_since = None
+        if self.project and not self.read_only:
+            self._end_saving = self.task(
+                "save", self.project.save_config, self.config, then=lambda _: None
+            )
+            self._saving = f"save#{self._requests}"
 
     def save_now_config(self) -> None:
         """Store unsaved settings before something that must not lose them."""
-        if self._unsaved_since is not None and self.project and not self.read_only:
-            self._unsaved_since = None
-            try:
-                self.project.save_config(self.config)
-            except SllmError as problem:
-                self.report(problem, "The settings were not stored")
+        is_stored = self._unsaved_since is None and not self._saving
+        if is_stored or not self.project or self.read_only:
+            return
+        if self._end_saving:  # older values must not come last
+            self._end_saving()
+        self._pending.pop(self._saving, None)
+        self._saving, self._end_saving, self._unsaved_since = "", None, None
+        try:
+            self.project.save_config(self.config)
+        except SllmError as problem:
+            self._not_stored(problem)
+        else:
+            self._is_refusal_told = False
+
+    def _not_stored(self, problem: SllmError) -> None:
+        """Keep the values and try again later; a disk that stays full is told once."""
+        if self._unsaved_since is None:
+            self._unsaved_since = time.monotonic() + SAVE_AGAIN_S
+        if not self._is_refusal_told:
+            self._is_refusal_told = True
+            self.report(problem, "The settings were not stored")
 
     # -- data jobs -------------------------------------------------------------------------------
 
@@ -478,7 +511,7 @@ class Session:
         try:
             name = run_id or runs.last_run(self.project).id
             run = runs.open_run(self.project, name)
-        except RunError as problem:
+        except SllmError as problem:
             self.report(problem, "There is no run to go on with")
             return False
         if runs.is_alive(run):
@@ -499,7 +532,7 @@ class Session:
     def pause(self) -> None:
         """Pause the run after this step, or let it go on."""
         run = self.run
-        if run is None or run.state not in {"running", "paused"}:
+        if run is None or run.state not in {"running", "paused"} or self._is_refused():
             return
         self._ask(run, "run" if run.state == "paused" else "pause")
 
@@ -508,6 +541,8 @@ class Session:
         run = self.run
         if run is None or not run.is_live:
             self.stop_data_job()
+            return
+        if self._is_refused():
             return
         if run.state == "stopping":
             runner = self._runners.get(run.id)
@@ -519,23 +554,29 @@ class Session:
     def save_now(self) -> None:
         """Ask the run for a checkpoint after this step."""
         runner = self._runners.get(self.run.id) if self.run else None
-        if runner:
+        if runner and not self._is_refused():
             self._try(runner.save_now)
 
     def change_live(self, values: dict[str, Any]) -> None:
         """Settings that a run takes over while it goes on (intervals, how many are kept)."""
         runner = self._runners.get(self.run.id) if self.run and self.run.is_live else None
-        if runner:
+        if runner and not self._is_refused():
             self._try(lambda: runner.change(values))
 
-    def enqueue(self) -> None:
-        """A run with the settings as they are, to start when the present one is done."""
+    def _is_refused(self) -> bool:
+        """Whether this window only looks on: the run is another one's to steer."""
+        if self.read_only:
+            self.notify("warn", "This window only looks on", self.read_only)
+        return bool(self.read_only)
+
+    def enqueue(self, config: ProjectConfig | None = None) -> None:
+        """A run with the settings as they are (or other ones), for when the present one is done."""
         if (why := self.why_read_only()) or not self.project:
             self.notify("warn", "The run cannot be queued", why)
             return
         self.save_now_config()
         try:
-            runs.new_run(self.project, "train", self.config, queued=True, given=[])
+            runs.new_run(self.project, "train", config or self.config, queued=True, given=[])
         except (SllmError, OSError) as problem:
             self.report(problem, "The run could not be queued")
             return
@@ -590,17 +631,12 @@ class Session:
             return
         project = self.project
 
-        def load() -> tuple[runs.Run, Past, m.RunInfo]:
-            opened = [runs.open_run(project, name) for name in reversed(names)]
-            alive = next((run for run in opened[:5] if runs.is_alive(run)), opened[0])
-            return alive, read_past(alive.folder), runs.summarize(alive)
+        self.task("last run", last_run, project, names, then=self._show_last_run)
 
-        self.task("last run", load, then=self._show_last_run)
-
-    def _show_last_run(self, found: "tuple[runs.Run, Past, m.RunInfo]") -> None:
-        run, past, info = found
-        if self.is_training or info.state == "queued":
+    def _show_last_run(self, found: "tuple[runs.Run, Past, m.RunInfo] | None") -> None:
+        if self.is_training or found is None:
             return
+        run, past, info = found
         state = info.state
         self.run = RunState.from_past(run, past, state)
         if state == "running":
@@ -646,14 +682,13 @@ class Session:
         assert self.project
         project = self.project
 
-        def load() -> tuple[runs.Run, Past, m.RunInfo]:
+        def load() -> tuple[RunState, runs.Run]:
             run = runs.open_run(project, run_id)
-            return run, read_past(run.folder), runs.summarize(run)
+            past, state = read_past(run.folder), runs.summarize(run).state
+            return RunState.from_past(run, past, state), run
 
-        self.task(
-            f"past {run_id}", load,
-            then=lambda found: then(RunState.from_past(found[0], found[1], found[2].state), found[0]),
-        )  # fmt: skip
+        # Not the name that `resume` uses: one of the two would go unheard.
+        self.task(f"story {run_id}", load, then=lambda found: then(*found))
 
     def label_run(self, run_id: str, **changes: Any) -> None:
         """Name, note or pin of a run."""
@@ -665,17 +700,22 @@ class Session:
     def delete_run(self, run_id: str, *, with_checkpoints: bool) -> None:
         """Remove a run that is not live."""
         if self.project and not self.read_only:
-            run = runs.open_run(self.project, run_id)
-            if self.run and self.run.id == run_id:
-                self.run = None
-                self._mark(RunChanged)
-            self.task(
-                "delete run",
-                runs.delete_run,
-                run,
-                with_checkpoints,
-                then=lambda _: self.refresh_runs(),
-            )
+            try:
+                run = runs.open_run(self.project, run_id)
+            except SllmError as problem:
+                self.report(problem, "The run was not deleted")
+                return
+            if runs.is_alive(run) or (self.run and self.run.id == run_id and self.run.is_live):
+                self.notify("warn", "The run is on", "Stop it first, then delete it.")
+                return
+
+            def done(_: None) -> None:
+                if self.run and self.run.id == run_id:
+                    self.run = None
+                    self._mark(RunChanged)
+                self.refresh_runs()
+
+            self.task(f"delete {run_id}", runs.delete_run, run, with_checkpoints, then=done)
 
     def pin_checkpoint(self, file: str, is_pinned: bool) -> None:
         """Keep a checkpoint whatever the keep-policy says, or not any more."""
@@ -833,7 +873,7 @@ class Session:
                 self.start_next_queued()
         elif isinstance(message, m.Failed):
             name = "Scan" if state.kind == "scan" else "Preparation"
-            self.notify("bad", f"{name} failed", message.text, ("Explain", "help"))
+            self.notify("bad", f"{name} failed", message.text, _explain(message.code))
         elif state.kind == "prepare" and isinstance(message, m.Done):
             self.notify(
                 "good",
@@ -871,28 +911,36 @@ class Session:
 
     def task(
         self, name: str, function: Callable[..., Any], *arguments: Any, then: Callable[[Any], None]
-    ) -> None:
+    ) -> Callable[[], object]:
         """Do file work off the window's thread; ``then(result)`` is called on it.
 
-        A newer task of the same name makes the older one's result go unused.
+        A newer task of the same name makes the older one's result go unused. The function that
+        comes back forgets the task or, when it has begun, waits for its end.
         """
         self._requests += 1
         key = f"{name}#{self._requests}"
-        for old in [k for k in self._pending if k.split("#")[0] == name and name != "save"]:
+        for old in [k for k in self._pending if k.split("#")[0] == name]:
             del self._pending[old]
         self._pending[key] = then
-        self._tasks.do(key, function, *arguments)
+        return self._tasks.do(key, function, *arguments)
 
     def _task_done(self, done: TaskDone) -> None:
-        name = done.name.split("#")[0]
         then = self._pending.pop(done.name, None)
-        if name == "save":
-            self._is_saving = False
-        if done.error is not None:
-            if then is not None:
-                self.report(done.error, "That did not work")
-        elif then is not None:
-            then(done.result)
+        if done.name == self._saving:
+            self._saving, self._end_saving = "", None
+            if done.error is not None:
+                self._not_stored(done.error)
+            else:
+                self._is_refusal_told = False
+        elif then is None:  # what was asked for is no longer of interest
+            return
+        elif done.error is not None:
+            self.report(done.error, "That did not work")
+        else:
+            try:
+                then(done.result)
+            except SllmError as problem:
+                self.report(problem, "That did not work")
 
     def notify(
         self, kind: str, title: str, text: str = "", action: tuple[str, str] | None = None
@@ -904,7 +952,8 @@ class Session:
         """Tell a person what went wrong, in words."""
         if isinstance(problem, OSError):
             problem = errors.disk_error(problem, problem.filename or "a file")
-        self.notify("bad", title, str(problem))
+        explain = _explain(problem.code) if isinstance(problem, SllmError) else None
+        self.notify("bad", title, str(problem), explain)
 
     def _try(self, action: Callable[[], Any]) -> bool:
         try:
@@ -926,13 +975,36 @@ class Session:
         self._watch = Watch(self.inbox, self.project.root if self.project else None)
 
 
+def last_run(project: Project, names: list[str]) -> "tuple[runs.Run, Past, m.RunInfo] | None":
+    """The run that is on, else the newest one that began; those that cannot be read are passed."""
+    chosen = None
+    for n_seen, name in enumerate(reversed(names), start=1):
+        if chosen and n_seen > 5:  # only one of the newest can still be on
+            break
+        try:
+            run = runs.open_run(project, name)
+        except SllmError:
+            continue
+        if runs.is_alive(run):
+            chosen = run
+            break
+        if chosen is None and runs.summarize(run).state != "queued":
+            chosen = run
+    return (chosen, read_past(chosen.folder), runs.summarize(chosen)) if chosen else None
+
+
+def _explain(code: str) -> tuple[str, str]:
+    """The link to what help says about a code."""
+    return ("Explain", f"help:troubleshooting#{code}")
+
+
 def list_runs(project: Project) -> tuple[list[m.RunInfo], list[Row]]:
     """Training runs, newest first, and the checkpoints that are listed."""
     infos = []
     for name in reversed(runs.run_ids(project, "train")):
         try:
             infos.append(runs.summarize(runs.open_run(project, name)))
-        except RunError:  # a folder that is being made, or was damaged: `verify` tells
+        except SllmError:  # a folder that is being made, or was damaged: `verify` tells
             continue
     rows = [row for row in Ledger(project).rows() if row.state != "deleting"]
     return infos, sorted(rows, key=lambda row: (row.run, row.step), reverse=True)

@@ -84,7 +84,7 @@ class Settings:
             return _checked(body)
         except FileNotFoundError:
             return AppSettings()
-        except (OSError, ValueError, TypeError, RecursionError) as problem:
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError) as problem:
             aside = self._path.with_suffix(".corrupt")
             where = f"set aside as {aside.name}"
             try:
@@ -98,8 +98,10 @@ class Settings:
             return AppSettings()
 
 
-def _checked(body: dict[str, Any]) -> AppSettings:
+def _checked(body: Any) -> AppSettings:
     """Settings from parsed JSON; a value of the wrong type is an error, an unknown key is newer."""
+    if not isinstance(body, dict):
+        raise TypeError("the settings are no JSON object")
     known = {field.name: field for field in dataclasses.fields(AppSettings)}
     values: dict[str, Any] = {}
     for name, value in body.items():

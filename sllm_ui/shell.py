@@ -1,7 +1,7 @@
 """What the frame of the window shows: project, machine, tab dots, run bar; and what may be done."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sllm_core import fmt
@@ -105,7 +105,7 @@ def short_path(path: Path, width: int = 30) -> str:
     """A folder as it is shown: the home as ~, the middle left out when it is long."""
     text = fmt.path_text(str(path))
     home = str(Path.home())
-    if len(home) > 1 and text.startswith(home):
+    if len(home) > 1 and path.is_relative_to(home):
         text = f"~{text[len(home) :]}"
     return (
         text if len(text) <= width else f"{text[: width // 3]}…{text[-(width - width // 3 - 1) :]}"
@@ -189,7 +189,8 @@ def dots(s: Session) -> dict[str, str]:
 def run_bar(s: Session, now: float) -> Bar:
     """What goes on now, or the next step."""
     if s.run is not None and s.run.is_live:
-        return _training_bar(s.run, now)
+        bar = _training_bar(s.run, now)
+        return replace(bar, buttons=()) if s.read_only else bar
     if s.data_job is not None and s.data_job.is_live:
         job = s.data_job
         word = "Scanning" if job.kind == "scan" else "Preparing"
@@ -283,11 +284,11 @@ def why_not(s: Session, action: str) -> str:  # noqa: C901 - a table reads best 
             return "" if s.runs or run is not None else "There is no run yet."
         case "pause":
             is_on = run is not None and run.state in {"running", "paused"}
-            return "" if is_on else "No run is on."
+            return s.read_only if is_on else "No run is on."
         case "save_now":
             is_on = run is not None and run.state in {"running", "paused"} and bool(run.step)
-            return "" if is_on else "No run is on."
+            return s.read_only if is_on else "No run is on."
         case "stop":
-            return "" if s.is_working else "Nothing is running."
+            return s.read_only if s.is_working else "Nothing is running."
         case _:
             return ""

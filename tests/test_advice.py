@@ -83,6 +83,14 @@ def test_a_proposal_fits_into_time_memory_and_disk(n_bytes, here):
 
 @every_machine
 @every_size
+def test_a_pass_has_at_least_four_updates(n_bytes, here):
+    choice = choose(n_bytes, here).choice
+    windows = max(1, (choice.train_tokens - 1) // choice.train.seq_len)
+    assert choice.train.batch_size == 1 or 4 * choice.train.batch_size <= windows
+
+
+@every_machine
+@every_size
 def test_every_value_has_a_reason_and_every_reason_is_a_sentence(n_bytes, here):
     found = choose(n_bytes, here)
     assert found.values.keys() == found.reasons.keys()

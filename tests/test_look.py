@@ -226,8 +226,8 @@ def test_gpt2s_split_is_measured_on_the_same_text(tmp_path, monkeypatch):
     draw = random.Random(1)
     words = ["".join(draw.choices("abcdefgh", k=5)) for _ in range(900)]
     (tmp_path / "src").mkdir()
-    for n in range(8):
-        text = "".join(f"\n\n    {draw.choice(words)} {draw.randint(0, 9999)}" for _ in range(300))
+    for n in range(4):
+        text = "".join(f"\n\n    {draw.choice(words)} {draw.randint(0, 9999)}" for _ in range(1200))
         (tmp_path / "src" / f"{n}.txt").write_text(text)
     project = make_project(tmp_path / "project", tmp_path / "src", target_vocab_size=600)
     prepare(project)

@@ -62,7 +62,9 @@ def test_a_copy_never_lands_on_something_or_inside_the_project(made, tmp_path):
 
 
 def test_a_copy_that_fails_leaves_nothing(made, tmp_path, monkeypatch):
-    def full(*_, **__):
+    def full(_, target, **__):
+        target.mkdir()
+        (target / "half").write_bytes(b"x")
         raise shutil.Error([("a", "b", "[Errno 28] No space left on device")])
 
     monkeypatch.setattr(shutil, "copytree", full)

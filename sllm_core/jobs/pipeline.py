@@ -70,12 +70,14 @@ class Job:
         if self.desired().state == "stop":
             raise Cancelled(self.desired().reason or "stopped by you")
 
-    def progress(self, name: str, done: int, total: int | None, unit: str) -> None:
+    def progress(
+        self, name: str, done: int, total: int | None, unit: str, n_bytes: int | None = None
+    ) -> None:
         """Tell work done, ten times a second at most."""
         now = time.monotonic()
         if now - self._last >= _PROGRESS_S:
             self._last = now
-            self.emit(Progress(name, done, total, unit))
+            self.emit(Progress(name, done, total, unit, n_bytes=n_bytes))
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -105,7 +107,7 @@ def scan(project: Project, config: ProjectConfig, job: Job) -> Scanned:
             index,
             config.data,
             on_progress=lambda listed, done, total: job.progress(
-                "reading", done if total else listed, total, "files"
+                "reading", done if total else listed, total, "files", scanner.count.read_bytes
             ),
             check=job.check,
         )

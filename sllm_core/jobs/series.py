@@ -6,6 +6,7 @@ what the two lack or hold wrongly is read from it.
 """
 
 import contextlib
+import functools
 import io
 import math
 import os
@@ -13,21 +14,22 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import IO, TYPE_CHECKING, Any
 
 from sllm_core import messages
 from sllm_core.errors import DiskError, LockError
 from sllm_core.messages import Message, Progress, Resumed, Step, Token, Validation
 from sllm_core.project import Lock
 
+if TYPE_CHECKING:  # the window imports this before its first paint: numpy comes when it is used
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
 EVENTS, SERIES, NOTES = "events.jsonl", "series.bin", "notes.jsonl"
 STEP, VALIDATION, RESUMED = 1, 2, 3
 MEND_BYTES = 4 << 20  # a run that needed so much of events.jsonl gets its short form made
-
-Array = npt.NDArray[Any]
 
 # kind, flag (step: skipped, validation: best), 2 unused, epoch, step, four numbers, tokens, time,
 # at. The numbers of a step: loss, grad_norm, lr, tokens_per_sec; of a validation: val_loss,
@@ -37,21 +39,30 @@ _NUMBERS = {
     STEP: ("loss", "grad_norm", "lr", "tokens_per_sec"),
     VALIDATION: ("val_loss", "val_bpb", "perplexity"),
 }
-_RAW = np.dtype(
-    [("kind", "u1"), ("flag", "u1"), ("unused", "<u2"), ("epoch", "<i4"), ("step", "<i8")]
-    + [(f"n{number}", "<f8") for number in range(4)]
-    + [("tokens", "<i8"), ("time", "<f8"), ("at", "<i8")]
-)
 
 
-def _columns(kind: int, flag: str) -> np.dtype[Any]:
+@functools.cache
+def _raw() -> "np.dtype[Any]":
+    import numpy as np
+
+    return np.dtype(
+        [("kind", "u1"), ("flag", "u1"), ("unused", "<u2"), ("epoch", "<i4"), ("step", "<i8")]
+        + [(f"n{number}", "<f8") for number in range(4)]
+        + [("tokens", "<i8"), ("time", "<f8"), ("at", "<i8")]
+    )
+
+
+@functools.cache
+def columns(kind: int) -> "np.dtype[Any]":
+    """The columns of the steps (`STEP`) or of the validations (`VALIDATION`) of a `Past`."""
+    import numpy as np
+
     numbers = [(name, "<f8") for name in _NUMBERS[kind]]
+    flag = {STEP: "is_skipped", VALIDATION: "is_best"}[kind]
     rest = [("tokens", "<i8"), ("epoch", "<i4"), (flag, "?"), ("time", "<f8"), ("at", "<i8")]
     return np.dtype([("step", "<i8"), *numbers, *rest])
 
 
-STEPS_DTYPE = _columns(STEP, "is_skipped")
-VALIDATIONS_DTYPE = _columns(VALIDATION, "is_best")
 _HEAD = b"sllm series 1\n".ljust(_RECORD.size, b"\0")
 _QUIET = (Step, Progress, Token)  # not among the notes
 _PASSED = tuple(f'{{"type": "{kind.type}"'.encode() for kind in _QUIET)
@@ -63,14 +74,14 @@ class Past:
 
     Args:
         end: the offset in `events.jsonl` up to which this speaks: follow from there.
-        steps: an array of `STEPS_DTYPE`; a number that is not known is NaN.
-        validations: an array of `VALIDATIONS_DTYPE`.
+        steps: an array of `columns(STEP)`; a number that is not known is NaN.
+        validations: an array of `columns(VALIDATION)`.
         notes: every message but steps, progress and tokens with its time, validations included.
     """
 
     end: int
-    steps: Array
-    validations: Array
+    steps: "Array"
+    validations: "Array"
     notes: list[tuple[Message, float]]
 
 
@@ -78,7 +89,7 @@ class Past:
 class _Loaded:
     """Both files as far as they are right, and what `events.jsonl` has beyond them."""
 
-    records: Array  # of _RAW, the right ones
+    records: "Array"  # of _raw(), the right ones
     notes: list[tuple[Message, float]]  # the right ones, then what is missing
     notes_size: int = 0  # bytes of the right part of `notes.jsonl`
     new_records: list[bytes] = field(default_factory=list)
@@ -89,13 +100,15 @@ class _Loaded:
 
 def read_past(folder: Path) -> Past:
     """The past of a run folder; nothing in it when there is none."""
+    import numpy as np
+
     loaded = _load(folder)
     raw = loaded.records
     if loaded.new_records:
-        raw = np.concatenate([raw, np.frombuffer(b"".join(loaded.new_records), _RAW)])
+        raw = np.concatenate([raw, np.frombuffer(b"".join(loaded.new_records), _raw())])
     keep = _kept(raw)
-    steps = _typed(raw, keep & (raw["kind"] == STEP), STEPS_DTYPE)
-    validations = _typed(raw, keep & (raw["kind"] == VALIDATION), VALIDATIONS_DTYPE)
+    steps = _typed(raw, keep & (raw["kind"] == STEP), STEP)
+    validations = _typed(raw, keep & (raw["kind"] == VALIDATION), VALIDATION)
     if loaded.n_read > MEND_BYTES:
         _mend(folder)
     return Past(loaded.end, steps, validations, _without_superseded(loaded.notes))
@@ -212,7 +225,9 @@ def _number(value: float | None) -> float:
 
 def _load(folder: Path) -> _Loaded:
     """Read both files, prove their last lines, and read on in `events.jsonl` from there."""
-    none = _Loaded(np.empty(0, _RAW), [])
+    import numpy as np
+
+    none = _Loaded(np.empty(0, _raw()), [])
     try:
         file = (folder / EVENTS).open("rb")
     except OSError:
@@ -260,9 +275,11 @@ def _line_at(file: IO[bytes], at: int) -> bytes:
     return line if line.endswith(b"\n") else b""
 
 
-def _read_series(folder: Path, events: IO[bytes]) -> tuple[Array, int]:
+def _read_series(folder: Path, events: IO[bytes]) -> "tuple[Array, int]":
     """The records and the offset behind the line of the last; none when they are not right."""
-    nothing = np.empty(0, _RAW), 0
+    import numpy as np
+
+    nothing = np.empty(0, _raw()), 0
     try:
         with (folder / SERIES).open("rb") as file:
             if file.read(len(_HEAD)) != _HEAD:
@@ -270,7 +287,7 @@ def _read_series(folder: Path, events: IO[bytes]) -> tuple[Array, int]:
             data = np.fromfile(file, np.uint8)
     except OSError:
         return nothing
-    records = data[: len(data) // _RECORD.size * _RECORD.size].view(_RAW)
+    records = data[: len(data) // _RECORD.size * _RECORD.size].view(_raw())
     if not len(records):
         return nothing
     is_known = (records["kind"] >= STEP) & (records["kind"] <= RESUMED)
@@ -305,8 +322,10 @@ def _read_notes(folder: Path, events: IO[bytes]) -> tuple[list[tuple[Message, fl
     return notes, at + len(line), size
 
 
-def _kept(raw: Array) -> Array:
+def _kept(raw: "Array") -> "Array":
     """Which records no later resume superseded."""
+    import numpy as np
+
     keep = np.ones(len(raw), bool)
     limit = None
     stop = len(raw)
@@ -320,14 +339,15 @@ def _kept(raw: Array) -> Array:
     return keep
 
 
-def _typed(raw: Array, chosen: Array, dtype: np.dtype[Any]) -> Array:
-    """The chosen records under the names of ``dtype``."""
+def _typed(raw: "Array", chosen: "Array", kind: int) -> "Array":
+    """The chosen records, which are of one kind, under the names of its columns."""
+    import numpy as np
+
     raw = raw if chosen.all() else raw[chosen]
-    made = np.empty(len(raw), dtype)
-    kind = STEP if dtype == STEPS_DTYPE else VALIDATION
+    made = np.empty(len(raw), columns(kind))
     sources = {name: f"n{number}" for number, name in enumerate(_NUMBERS[kind])}
     sources |= {"is_skipped": "flag", "is_best": "flag"}
-    for name in dtype.names or ():
+    for name in made.dtype.names or ():
         made[name] = raw[sources.get(name, name)]
     return made
 

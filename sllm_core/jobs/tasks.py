@@ -32,12 +32,16 @@ class Tasks:
         self._pool = ThreadPoolExecutor(N_THREADS, thread_name_prefix="task")
         self._is_closed = False
 
-    def do(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call ``function(*arguments)`` on a thread of the pool; after `close` do nothing."""
+    def do(self, name: str, function: Callable[..., Any], *arguments: Any) -> Callable[[], object]:
+        """Call ``function(*arguments)`` on a thread of the pool; after `close` do nothing.
+
+        The function that comes back forgets a task that has not begun and waits for one that has.
+        """
         if self._is_closed:
-            return
+            return lambda: None
         future = self._pool.submit(function, *arguments)
         future.add_done_callback(lambda future: self._tell(name, future))
+        return lambda: future.cancel() or future.exception()
 
     def _tell(self, name: str, future: "Future[Any]") -> None:
         if future.cancelled():

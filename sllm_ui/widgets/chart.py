@@ -127,6 +127,12 @@ class LiveChart(Box):
         self._empty.configure(text=text)
         self._show_empty()
 
+    def set_axes(self, xname: str, xfmt: Format | None, yfmt: Format | None) -> None:
+        """What the axes measure from now on; a zoom of before means nothing there."""
+        if (xname, xfmt or human, yfmt) != (self._xname, self._xfmt, self._yfmt):
+            self._xname, self._xfmt, self._yfmt = xname, xfmt or human, yfmt
+            self._zoom = self._view = None
+
     def set_scale(self, scale: str) -> None:
         """``linear`` or ``log`` (of y)."""
         if self._is_log != (scale == "log"):

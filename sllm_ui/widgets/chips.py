@@ -71,6 +71,10 @@ class Chips(tk.Canvas):
                 if chip.is_on
                 else (ground, p.line2, p.muted)
             )
+            if self._locked:
+                fill, border, ink = (
+                    (p.raised, p.raised, p.muted) if chip.is_on else (ground, p.line, p.muted)
+                )
             if is_focused and i == self._at:
                 border = p.accent_hi
             tile = look.tile((width, px(HEIGHT)), px(5), fill, border, ground)

@@ -1,5 +1,6 @@
 """A pane whose text two have written: a person and a model."""
 
+import time
 import tkinter as tk
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,11 +14,14 @@ WRITTEN, SOFT = "written", "soft"
 # Tk lays a line out anew for each letter added to it: at 50,000 letters that takes 80 ms. So a very
 # long line is broken on the screen, by line ends that are no part of the text.
 LONGEST_LINE = 4_000
-MAX_UNDO = 200
+MAX_UNDO, MAX_UNDO_CHARS = 200, 4_000_000
+PAUSE_S = 0.8  # what is typed without such a pause is undone at once
 
 
 class PassagePane:
     """Shows a passage and tells when a person has changed it.
+
+    Its undo is its own: Tk's would bring letters back without saying who wrote them.
 
     Args:
         master: what it lies in; place `panel`.
@@ -35,23 +39,28 @@ class PassagePane:
         most: int,
         **options: Any,
     ) -> None:
-        self.panel, self.text = kit.pane(master, height, undo=True, maxundo=MAX_UNDO, **options)
+        self.panel, self.text = kit.pane(master, height, **options)
         self.text.tag_configure(WRITTEN, foreground=skin().ink("fg"))
         self.text.tag_raise("sel")
         self._on_edit, self._most = on_edit, most
         self._shown: Passage = ()
         self._is_ours = False  # a change of our own is under way
+        self._past: list[Passage] = []
+        self._future: list[Passage] = []
+        self._edited_at = 0.0
         self._height, self._is_at_end = 0, True
         self._set_bar = str(self.text.cget("yscrollcommand"))
         self.text.configure(yscrollcommand=self._on_view)
         self.text.bind("<<Modified>>", self._modified)
         self.text.bind("<<Paste>>", self._paste)
+        self.text.bind("<<Undo>>", lambda event: self._step(self._past, self._future))
+        self.text.bind("<<Redo>>", lambda event: self._step(self._future, self._past))
 
     def show(self, passage: Passage) -> None:
         """Show a passage; one that grew at its end is only added to."""
         if passage == self._shown:
             return
-        grown = _growth(self._shown, passage)
+        grown = growth(self._shown, passage)
         if grown is None:
             self._change(lambda: self._replace(passage))
         else:
@@ -59,7 +68,7 @@ class PassagePane:
             self._change(lambda: self._append(grown))
             if is_at_end:
                 self.text.see("end-1c")
-        self._shown = passage
+        self._shown, self._past, self._future = passage, [], []
 
     def read(self) -> Passage:
         """What stands in it, and who wrote which part."""
@@ -100,14 +109,13 @@ class PassagePane:
         return "".join(parts)
 
     def _change(self, change: Callable[[], None]) -> None:
-        """Change the text without a word to anybody; the undo of typing starts anew."""
+        """Change the text without a word to anybody."""
         self._is_ours = True
         state = str(self.text.cget("state"))
-        self.text.configure(state="normal", undo=False)
+        self.text.configure(state="normal")
         change()
         self.text.edit_modified(False)
-        self.text.edit_reset()
-        self.text.configure(state=state, undo=True)  # type: ignore[call-overload]
+        self.text.configure(state=state)  # type: ignore[call-overload]
         self._is_ours = False
 
     def _replace(self, passage: Passage) -> None:
@@ -136,8 +144,30 @@ class PassagePane:
             self._tell()
 
     def _tell(self) -> None:
-        self._shown = self.read()
+        before, self._shown = self._shown, self.read()
+        now = time.monotonic()
+        if now - self._edited_at > PAUSE_S or not self._past:
+            self._past.append(before)
+            while len(self._past) > MAX_UNDO or sum(map(_length, self._past)) > MAX_UNDO_CHARS:
+                del self._past[0]
+        self._edited_at, self._future = now, []
         self._on_edit(self._shown)
+
+    def _step(self, source: list[Passage], other: list[Passage]) -> str:
+        """One step of undo or redo; the cursor goes to where something changed."""
+        text = self.text
+        if source and str(text.cget("state")) != "disabled":
+            other.append(self._shown)
+            self._shown, old = source.pop(), text.get("1.0", "end-1c")
+            self._change(lambda: self._replace(self._shown))
+            new = text.get("1.0", "end-1c")
+            pairs = enumerate(zip(reversed(old), reversed(new), strict=False))
+            same = next((n for n, (a, b) in pairs if a != b), min(len(old), len(new)))
+            text.mark_set("insert", f"1.0+{len(new) - same}c")
+            text.see("insert")
+            self._edited_at = 0.0
+            self._on_edit(self._shown)
+        return "break"
 
     def _paste(self, event: object) -> str:
         """Insert the clipboard, as much as the pane takes, with very long lines broken."""
@@ -148,17 +178,20 @@ class PassagePane:
             words = text.clipboard_get()
         except tk.TclError:  # it is empty, or no text
             return "break"
-        text.edit_separator()
+        self._edited_at = 0.0
         if text.tag_ranges("sel"):
             text.delete("sel.first", "sel.last")
-        room = self._most - sum(len(words) for words, _ in self.read())
-        self._insert("insert", words.replace("\r\n", "\n").replace("\0", "")[: max(0, room)])
-        text.edit_separator()
+        room = max(0, self._most - _length(self.read()))
+        self._insert("insert", words.replace("\r\n", "\n").replace("\0", "")[:room])
         text.see("insert")
         return "break"
 
 
-def _growth(old: Passage, new: Passage) -> Piece | None:
+def _length(passage: Passage) -> int:
+    return sum(len(text) for text, _ in passage)
+
+
+def growth(old: Passage, new: Passage) -> Piece | None:
     """What ``new`` has more at its end; None when it differs elsewhere."""
     if len(new) == len(old) + 1 and new[:-1] == old:
         return new[-1]
@@ -170,16 +203,17 @@ def _growth(old: Passage, new: Passage) -> Piece | None:
     return more[len(last) :], is_written
 
 
-def soften(text: str, column: int = 0) -> Iterator[tuple[str, bool]]:
+def soften(text: str, column: int = 0, longest: int = LONGEST_LINE) -> Iterator[tuple[str, bool]]:
     """Parts of a text that begins at ``column``; a part with True is a line end of ours."""
     for number, line in enumerate(text.split("\n")):
         if number:
             yield "\n", False
             column = 0
-        while column + len(line) > LONGEST_LINE:
-            room = max(1, LONGEST_LINE - column)
-            blank = line.rfind(" ", 0, room) + 1
-            cut = blank or (0 if column and len(line) < LONGEST_LINE else room)
+        while column + len(line) > longest:
+            room = max(0, longest - column)
+            cut = line.rfind(" ", 0, room) + 1
+            if not cut and not column:
+                cut = room
             if cut:
                 yield line[:cut], False
             yield "\n", True

@@ -2,7 +2,7 @@
 
 import tkinter as tk
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ttkbootstrap as tb
@@ -117,6 +117,12 @@ class VTable(Box):
         if self._sorted != (column, is_descending):
             self._sorted = (column, is_descending)
             self._draw_head()
+
+    def set_title(self, column: int, title: str) -> None:
+        """Another word at the head of a column."""
+        if self._cols[column].title != title:
+            self._cols[column] = replace(self._cols[column], title=title)
+            self._build()
 
     def see(self, index: int) -> None:
         """Scroll until a row is in view."""

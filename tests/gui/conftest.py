@@ -73,7 +73,7 @@ def the_window(tmp_path_factory):
     errors = Errors()
     logging.getLogger().addHandler(errors)
     window.test_errors = errors
-    until(window, lambda: window.root.winfo_viewable())
+    until(window, window.root.winfo_viewable)
     yield window
     logging.getLogger().removeHandler(errors)
     window.close()
@@ -113,7 +113,7 @@ def window(the_window):
     w.session.stop_data_job()
     until(w, lambda: not w.session.is_on_data, 60, "the data job stops")
     w.session.close_project()
-    while w.toasts.items:
+    while w.toasts.shown:
         w.toasts.dismiss_newest()
     w.root.update()
     time.sleep(0.3)  # delayed redraws that were asked for just now
@@ -154,7 +154,10 @@ def corpus(tmp_path):
     folder = tmp_path / "texts"
     folder.mkdir()
     for i in range(24):
-        lines = (f"Line {n} of text {i}: the sea was calm and the boat went out {n * i}.\n" for n in range(60))
+        lines = (
+            f"Line {n} of text {i}: the sea was calm and the boat went out {n * i}.\n"
+            for n in range(60)
+        )
         (folder / f"text_{i:02d}.txt").write_text("".join(lines), encoding="utf-8")
     return folder
 
@@ -179,7 +182,11 @@ def find(widget, text):
             words = str(child.cget("text"))
         except tk.TclError:
             continue
-        if text in words and child.winfo_viewable() and child.winfo_class() in {"TButton", "TRadiobutton", "Toolbutton", "TCheckbutton"}:
+        if (
+            text in words
+            and child.winfo_viewable()
+            and child.winfo_class() in {"TButton", "TRadiobutton", "Toolbutton", "TCheckbutton"}
+        ):
             return child
     raise AssertionError(f"no control {text!r} is in view")
 

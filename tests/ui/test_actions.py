@@ -49,7 +49,12 @@ def test_every_action_leads_to_a_tab_or_to_a_handler_and_every_handler_is_an_act
 
 
 def test_the_tabs_are_numbered_in_their_order():
-    assert [BY_ID[f"tab_{name}"].shown_keys for name in TABS] == ["Alt+1", "Alt+2", "Alt+3", "Alt+4"]
+    assert [BY_ID[f"tab_{name}"].shown_keys for name in TABS] == [
+        "Alt+1",
+        "Alt+2",
+        "Alt+3",
+        "Alt+4",
+    ]
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from sllm_ui.settings import MAX_RECENT, ZOOMS, AppSettings, Settings
@@ -61,7 +62,8 @@ VALUES = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(VALUES, max_size=4))
+@given(st.lists(VALUES, max_size=3))
+@how(deadline=None, max_examples=25)
 def test_a_second_start_finds_what_the_first_one_stored(tmp_path_factory, changes):
     folder = tmp_path_factory.mktemp("s")
     settings, wanted = Settings(folder), {}
@@ -192,4 +194,6 @@ def test_listeners_hear_old_and_new_and_only_of_changes(folder):
 def test_the_zooms_are_a_ladder_around_one():
     assert list(ZOOMS) == sorted(set(ZOOMS))
     assert AppSettings().zoom in ZOOMS
-    assert all(field.default is not dataclasses.MISSING for field in dataclasses.fields(AppSettings))
+    assert all(
+        field.default is not dataclasses.MISSING for field in dataclasses.fields(AppSettings)
+    )

@@ -120,6 +120,15 @@ def test_files_without_a_project_make_one_named_after_the_first(session, tab, te
     assert paths(tab) == files
 
 
+@pytest.mark.parametrize("name", ["x" * 200, "é" * 120, "CON", ".hidden", "a\nb", "-"])
+def test_any_folder_name_gives_a_project(session, tab, tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    tab.add_folder(str(folder))
+    assert paths(tab)
+    assert session.project.root.parent == tmp_path / "projects"
+
+
 def test_a_folder_that_vanished_makes_no_project(session, tab, tmp_path):
     tab.add_folder(str(tmp_path / "gone"))
     assert session.project is None
@@ -378,6 +387,14 @@ def test_types_are_switched_added_and_chosen_in_sets(session, opened):
     assert {".txt", ".py"} < set(session.config.data.extensions)
 
 
+def test_what_is_typed_for_a_type_is_kept_until_it_is_added(opened):
+    opened.edit_type("te x")
+    opened.add_type("te/x")
+    assert opened.store.state.new_type == "te x"
+    opened.add_type("tex2")
+    assert opened.store.state.new_type == ""
+
+
 @pytest.mark.parametrize("text", ["", " ", ".", "a/b", "x" * 30, "\u202ex", "a,b"])
 def test_what_is_no_ending_is_refused_in_words(session, opened, text):
     before = session.config
@@ -594,9 +611,9 @@ def test_progress_is_told_in_files_and_bytes():
     run = told("scan", m.Started("r", "scan", 1), m.Progress("reading", 0, None, ""),
                m.Progress("reading", 2048, None, "files"))  # fmt: skip
     assert words.describe_job(None, run).text == "Listing: 2,048 files"
-    run.apply(m.Progress("reading", 64, 128, "files"), 2.0)
+    run.apply(m.Progress("reading", 64, 128, "files", n_bytes=3 << 20), 2.0)
     job = words.describe_job(None, run)
-    assert (job.text, job.share, job.is_ours) == ("Reading: 64 of 128 files", 0.5, True)
+    assert (job.text, job.share, job.is_ours) == ("Reading: 64 of 128 files, 3.0 MiB", 0.5, True)
     prepare = told("prepare", m.Progress("encoding", 1 << 20, 4 << 20, "bytes"))
     assert words.describe_job(None, prepare).text == "Encoding: 1.0 MiB of 4.0 MiB"
 
@@ -790,6 +807,13 @@ def test_the_first_used_file_is_shown_by_itself(session, with_files):
     assert (preview.answer.text, preview.is_waiting, preview.total) == ("Hello", False, 5)
 
 
+def test_tokens_are_placed_by_line_and_column_without_their_newlines():
+    found = figures.token_ranges("ab\n\ncd", (1, 4, 6), 2, False)
+    assert found == [["1.0", "1.1", "3.0", "3.2"], ["1.1", "1.2"]]
+    assert figures.token_ranges("\U0001f600a", (1, 2), 2, True) == [["1.0", "1.2"], ["1.2", "1.3"]]
+    assert figures.token_ranges("a\U0001f600", (1, 1, 2), 2, False)[1] == []
+
+
 def test_next_and_previous_go_round(session, with_files):
     with_files.step_file(-1)
     settle(session, lambda: with_files.store.state.preview.position == 4)
@@ -839,6 +863,13 @@ def test_a_chosen_file_of_the_list_is_shown_in_the_preview(session, with_files):
         "d/000003.txt",
         3,
     )
+
+
+def test_the_preview_comes_back_when_the_lock_becomes_ours(session, with_files):
+    n = len(looks(session, "preview"))
+    session.bus.publish(ProjectChanged())
+    settle(session, lambda: len(looks(session, "preview")) > n)
+    assert with_files.store.state.preview.file
 
 
 def test_another_project_starts_with_a_clean_tab(session, with_files, tmp_path):

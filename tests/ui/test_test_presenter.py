@@ -15,6 +15,7 @@ from sllm_ui.bus import Bus
 from sllm_ui.facts import Facts
 from sllm_ui.session import (
     Answered,
+    CheckpointWanted,
     ConfigChanged,
     DataChanged,
     ProjectChanged,
@@ -23,9 +24,11 @@ from sllm_ui.session import (
     TurnEnded,
 )
 from sllm_ui.settings import Settings
+from sllm_ui.tabs.test import passages, words
 from sllm_ui.tabs.test import presenter as tab
 from sllm_ui.tabs.test import sampling as cards
-from sllm_ui.tabs.test.presenter import Piece, Presenter, State
+from sllm_ui.tabs.test.passages import Piece
+from sllm_ui.tabs.test.presenter import Presenter, State
 
 
 def row(file, step, run="train-1", **more):
@@ -40,7 +43,7 @@ class FakeSession:
         self.project = SimpleNamespace(root=Path("/p"))
         self.config, self.facts = ProjectConfig(), Facts(vocab_size=300)
         self.checkpoints = (row("best_model.pt", 20, val_loss=2.5), row("step_30.pt", 30))
-        self.runs, self.run, self.vitals, self.read_only = (), None, None, ""
+        self.runs, self.run, self.wanted_checkpoint, self.read_only = (), None, "", ""
         self.written, self.cancelled, self.looked, self.notices = [], [], [], []
         self.n = self.n_pauses = 0
 
@@ -67,8 +70,8 @@ class FakeSession:
     def pause(self):
         self.n_pauses += 1
 
-    def notify(self, *words):
-        self.notices.append(words)
+    def notify(self, *said):
+        self.notices.append(said)
 
     def task(self, _, function, *arguments, then):
         then(function(*arguments))
@@ -113,7 +116,7 @@ def it(session, clock):
 
 
 def text(it):
-    return tab.text_of(it.store.state.passage)
+    return passages.text_of(it.store.state.passage)
 
 
 def write(it, session, prompt="Once", answer=" upon", seed=0):
@@ -140,7 +143,7 @@ def test_it_writes_behind_the_prompt_and_says_how_it_ended(it, session):
 
 
 @pytest.mark.parametrize(
-    ("reason", "words"),
+    ("reason", "told"),
     [
         ("eos", "end of text"),
         ("stop", "stop text"),
@@ -148,20 +151,20 @@ def test_it_writes_behind_the_prompt_and_says_how_it_ended(it, session):
         ("cancelled", "stopped by you"),
     ],
 )
-def test_every_end_has_its_words(reason, words):
-    told = tab.describe(m.Generated("x", "", 1, reason, 9, None))
-    assert told == f"1 token, {words}, seed 9"
+def test_every_end_has_its_words(reason, told):
+    message = m.Generated("x", "", 1, reason, 9, None)
+    assert words.describe(message) == f"1 token, {told}, seed 9"
 
 
 def test_an_end_without_a_token_is_told_as_what_it_is():
-    told = tab.describe(m.Generated("", "", 0, "eos", 9, None))
+    told = words.describe(m.Generated("", "", 0, "eos", 9, None))
     assert told == "The model ended the text at once, seed 9"
 
 
 def test_tokens_are_shown_once_a_turn(it, session):
     it.write()
     changes = []
-    it.store.listen(lambda _, new: changes.append(tab.text_of(new.passage)))
+    it.store.listen(lambda _, new: changes.append(passages.text_of(new.passage)))
     for i in range(100):
         session.token(f"{i} ")
     assert changes == []
@@ -204,13 +207,13 @@ def test_edits_while_it_writes_change_nothing(it, session):
 
 
 def test_retry_takes_the_same_text_and_the_next_seed(it, session):
-    it.set_text("sample_seed", "41")
+    it.sampler.set_text("sample_seed", "41")
     write(it, session)
     it.edit_prompt("Something else")
     it.retry()
     assert session.written[-1][0] == "Once"
     assert [w[3] for w in session.written] == [41, 42]
-    assert it.store.state.texts["sample_seed"] == "42"
+    assert it.store.state.card.texts["sample_seed"] == "42"
     assert session.config.sampling.sample_seed == 42
 
 
@@ -224,17 +227,17 @@ def test_retry_of_a_continuation_starts_where_that_started(it, session):
 
 
 def test_retry_after_the_largest_seed_starts_at_nought(it, session):
-    it.set_text("sample_seed", str(tab.MAX_SEED))
+    it.sampler.set_text("sample_seed", str(tab.MAX_SEED))
     write(it, session)
     it.retry()
     assert session.written[-1][3] == 0
 
 
 def test_a_new_seed_each_time_is_drawn_and_shown(it, session):
-    it.set_new_seed(True)
+    it.sampler.set_new_seed(True)
     it.write()
     assert session.written[-1][3] == 77
-    assert it.store.state.texts["sample_seed"] == "77"
+    assert it.store.state.card.texts["sample_seed"] == "77"
     assert session.settings.values.is_new_seed
 
 
@@ -383,8 +386,8 @@ def test_the_prompt_is_remembered(it, session, tmp_path):
 # --- what goes wrong
 
 
-def failed(code, words="It broke.\nDo this.", request=None, lines=()):
-    return m.Failed(code, f"{words} [{code}]", last_lines=lines, request=request or 0)
+def failed(code, text="It broke.\nDo this.", request=None, lines=()):
+    return m.Failed(code, f"{text} [{code}]", last_lines=lines, request=request or 0)
 
 
 def test_a_dead_writer_is_told_with_its_last_lines_and_can_be_tried_again(it, session):
@@ -472,7 +475,7 @@ def test_a_busy_device_offers_to_pause_the_run_and_then_writes(it, session):
     assert len(session.written) == 2
 
 
-def test_beside_a_run_on_the_processor_it_says_once_that_both_are_slower(it, session):
+def test_beside_a_run_it_says_once_that_both_are_slower(it, session):
     session.run = live_run()
     for _ in range(3):
         it.write()
@@ -488,22 +491,22 @@ def test_beside_a_paused_run_nothing_is_said(it, session):
 
 
 def test_wrong_values_are_said_at_the_field_and_hold_writing_back(it, session):
-    it.set_text("temperature", "3")
+    it.sampler.set_text("temperature", "3")
     state = it.store.state
-    assert "the largest is 2" in state.errors["temperature"]
-    assert state.texts["temperature"] == "3"
-    assert state.why["write"] == state.errors["temperature"]
+    assert "the largest is 2" in state.card.errors["temperature"]
+    assert state.card.texts["temperature"] == "3"
+    assert state.why["write"] == state.card.errors["temperature"]
     it.write()
     assert session.written == []
-    it.set_text("temperature", "0.5")
-    assert it.store.state.errors == {}
+    it.sampler.set_text("temperature", "0.5")
+    assert it.store.state.card.errors == {}
     assert it.store.state.why["write"] == ""
 
 
 @pytest.mark.parametrize("word", ["", "x", "nan", "inf", "-1", "1e400"])
 def test_no_text_of_a_number_field_raises(it, word):
-    it.set_text("top_p", word)
-    assert "top_p" in it.store.state.errors
+    it.sampler.set_text("top_p", word)
+    assert "top_p" in it.store.state.card.errors
 
 
 # --- what there is to write with
@@ -526,7 +529,7 @@ def test_without_a_checkpoint_it_sends_to_train(it, session):
     session.bus.publish(RunChanged())
     assert it.store.state.empty == "training"
     for kind in ("checkpoint", "training", "project"):
-        assert all(action for _, action in tab.EMPTY[kind].buttons)
+        assert all(action for _, action in words.EMPTY[kind].buttons)
 
 
 def test_the_chooser_lists_best_last_and_each_file_with_its_numbers():
@@ -536,7 +539,7 @@ def test_the_chooser_lists_best_last_and_each_file_with_its_numbers():
         row("step_10.pt", 10, state="superseded"),
         row("gone.pt", 5, state="deleting"),
     ]
-    titles = {c.key: c.title for c in tab.list_choices(rows, ["/far/a.pt"], {})}
+    titles = {c.key: c.title for c in words.list_choices(rows, ["/far/a.pt"], {})}
     assert titles == {
         "best": "best   step 20   val 2.500",
         "last": "last   step 30   val 2.750",
@@ -558,7 +561,7 @@ def test_runs_are_named_where_there_is_more_than_one(it, session):
 
 
 def test_names_of_files_cannot_break_the_list():
-    (choice,) = tab.list_choices([], ["/far/a\n\u202eb.pt"], {})
+    (choice,) = words.list_choices([], ["/far/a\n\u202eb.pt"], {})
     assert choice.title == "a\\n\\u202eb.pt   from /far"
 
 
@@ -566,6 +569,13 @@ def test_a_file_from_elsewhere_can_be_chosen(it, session):
     it.open_file("/far/a.pt")
     it.write()
     assert session.written[-1][1] == "/far/a.pt"
+
+
+def test_a_checkpoint_wanted_elsewhere_is_chosen_now_or_at_the_start(it, session):
+    session.bus.publish(CheckpointWanted("step_30.pt"))
+    assert it.store.state.choice == "step_30.pt"
+    session.wanted_checkpoint = "best_model.pt"
+    assert Presenter(session).store.state.choice == "best_model.pt"
 
 
 def test_another_project_starts_afresh_and_keeps_the_prompt(it, session):
@@ -649,24 +659,24 @@ def test_a_prompt_is_read_from_a_file(it, tmp_path, body, expected):
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "why"),
     [
         (b"\xff\xff\xff", "no text"),
         (b"a\0b", "no text"),
-        (b"x" * (tab.MAX_PANE + 1), "too long"),
-        (b"\xc3\xa4" * tab.MAX_PROMPT_FILE, "too long"),
+        (b"x" * (passages.MAX_PANE + 1), "too long"),
+        (b"\xc3\xa4" * passages.MAX_PROMPT_FILE, "too long"),
     ],
 )
-def test_a_file_that_is_no_prompt_is_refused_in_words(tmp_path, body, words):
+def test_a_file_that_is_no_prompt_is_refused_in_words(tmp_path, body, why):
     path = tmp_path / "prompt.txt"
     path.write_bytes(body)
-    with pytest.raises(DataError, match=words):
-        tab.read_prompt(str(path))
+    with pytest.raises(DataError, match=why):
+        passages.read_prompt(str(path))
 
 
 def test_a_prompt_file_that_is_gone_is_refused_in_words(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
-        tab.read_prompt(str(tmp_path / "none"))
+        passages.read_prompt(str(tmp_path / "none"))
 
 
 def test_the_whole_text_is_saved(it, session, tmp_path):
@@ -680,33 +690,33 @@ def test_the_whole_text_is_saved(it, session, tmp_path):
 
 
 def test_slider_and_number_are_in_step_and_stored_when_at_rest(it, session):
-    it.slide("temperature", 0.9)
-    assert it.store.state.texts["temperature"] == "0.9"
+    it.sampler.slide("temperature", 0.9)
+    assert it.store.state.card.texts["temperature"] == "0.9"
     assert session.config.sampling.temperature == 0.8
-    it.commit()
+    it.sampler.commit()
     assert session.config.sampling.temperature == 0.9
-    it.set_text("temperature", "1.25")
-    assert it.store.state.sampling.temperature == 1.25
+    it.sampler.set_text("temperature", "1.25")
+    assert it.store.state.card.values.temperature == 1.25
     assert session.config.sampling.temperature == 1.25
 
 
 def test_what_is_typed_stays_as_typed_until_the_field_is_left(it):
-    it.set_text("temperature", "1.")
-    assert it.store.state.texts["temperature"] == "1."
-    it.leave_field("temperature")
-    assert it.store.state.texts["temperature"] == "1"
+    it.sampler.set_text("temperature", "1.")
+    assert it.store.state.card.texts["temperature"] == "1."
+    it.sampler.leave_field("temperature")
+    assert it.store.state.card.texts["temperature"] == "1"
 
 
 def test_moving_a_slider_mends_what_was_typed_wrongly(it):
-    it.set_text("top_k", "many")
-    it.slide("top_k", 40)
-    assert it.store.state.errors == {}
-    assert it.store.state.texts["top_k"] == "40"
+    it.sampler.set_text("top_k", "many")
+    it.sampler.slide("top_k", 40)
+    assert it.store.state.card.errors == {}
+    assert it.store.state.card.texts["top_k"] == "40"
 
 
 def test_changes_elsewhere_are_taken_over(it, session):
     session.change({"top_k": 7})
-    assert it.store.state.texts["top_k"] == "7"
+    assert it.store.state.card.texts["top_k"] == "7"
 
 
 @pytest.mark.parametrize("name", cards.SLIDING)
@@ -718,41 +728,41 @@ def test_sliders_stay_inside_what_the_field_takes(name):
 
 
 def test_presets_set_the_drawing_and_leave_length_seed_and_stops(it, session):
-    it.set_text("max_new_tokens", "55")
-    it.set_text("sample_seed", "5")
+    it.sampler.set_text("max_new_tokens", "55")
+    it.sampler.set_text("sample_seed", "5")
     for name in cards.BUILT_IN:
-        it.choose_preset(name)
-        assert it.store.state.preset == name
+        it.sampler.choose_preset(name)
+        assert it.store.state.card.preset == name
         assert session.config.sampling == replace(
             SamplingConfig(**cards.BUILT_IN[name]), max_new_tokens=55, sample_seed=5
         )
 
 
 def test_own_values_have_no_preset(it):
-    it.set_text("top_k", "41")
-    assert it.store.state.preset == ""
+    it.sampler.set_text("top_k", "41")
+    assert it.store.state.card.preset == ""
 
 
 def test_presets_of_the_users_own_are_kept(it, session, tmp_path):
-    it.set_text("top_k", "41")
-    it.set_text("stop", r"\n\n")
-    it.save_preset(" Mine ")
-    assert it.store.state.preset == "Mine"
-    it.reset()
-    assert it.store.state.preset == "Balanced"
+    it.sampler.set_text("top_k", "41")
+    it.sampler.set_text("stop", r"\n\n")
+    it.sampler.save_preset(" Mine ")
+    assert it.store.state.card.preset == "Mine"
+    it.sampler.reset()
+    assert it.store.state.card.preset == "Balanced"
     other = Presenter(FakeSession(tmp_path))
-    other.choose_preset("Mine")
-    assert other.store.state.sampling.top_k == 41
-    assert other.store.state.sampling.stop == ("\n\n",)
-    other.delete_preset("Mine")
+    other.sampler.choose_preset("Mine")
+    assert other.store.state.card.values.top_k == 41
+    assert other.store.state.card.values.stop == ("\n\n",)
+    other.sampler.delete_preset("Mine")
     assert Settings(tmp_path).values.sampling_presets == ()
 
 
 @pytest.mark.parametrize("name", ["", "  ", "bold", "x" * 41, "a\nb"])
 def test_names_that_cannot_be_are_said(it, name):
-    assert it.why_not_name(name)
-    it.save_preset(name)
-    assert it.store.state.mine == ()
+    assert it.sampler.why_not_name(name)
+    it.sampler.save_preset(name)
+    assert it.store.state.card.mine == ()
 
 
 @pytest.mark.parametrize(
@@ -781,22 +791,22 @@ def test_stop_texts_are_typed_with_breaks_as_letters(typed, stops):
 
 
 def test_reset_brings_the_defaults_back_and_can_be_undone(it, session):
-    it.set_text("top_k", "3")
-    it.set_text("temperature", "wrong")
-    before = it.store.state.sampling
-    it.reset()
+    it.sampler.set_text("top_k", "3")
+    it.sampler.set_text("temperature", "wrong")
+    before = it.store.state.card.values
+    it.sampler.reset()
     assert session.config.sampling == SamplingConfig()
-    assert it.store.state.errors == {}
-    it.set_sampling(before)
+    assert it.store.state.card.errors == {}
+    it.sampler.set_values(before)
     assert session.config.sampling.top_k == 3
 
 
 def test_in_a_read_only_project_values_are_tried_and_not_stored(it, session):
     session.read_only = "Ann has it"
     session.bus.publish(ProjectChanged())
-    it.set_text("top_k", "3")
+    it.sampler.set_text("top_k", "3")
     assert session.config.sampling.top_k == 40
-    assert "Ann has it" in it.store.state.note
+    assert "Ann has it" in it.store.state.card.note
     it.write()
     assert session.written[-1][2].top_k == 3
 
@@ -812,7 +822,7 @@ def test_the_order_of_the_filters_is_told():
 
 def test_each_field_is_shown(it):
     for name in (*cards.SAVED, "sample_seed"):
-        assert name in it.store.state.texts
+        assert name in it.store.state.card.texts
     with pytest.raises(ConfigError):
         cards.parse("top_k", "1.5")
 

@@ -85,6 +85,14 @@ def page(session):
     return Presenter(session)
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """Time that passes when it is told to."""
+    now = [1000.0]
+    monkeypatch.setattr(measuring.time, "monotonic", lambda: now[0])
+    return now
+
+
 def state(page):
     return page.store.state
 
@@ -469,14 +477,6 @@ def test_tokens_per_parameter_come_with_advice(tokens, epochs, word, tone):
 # The trial step
 
 
-@pytest.fixture
-def patient(monkeypatch):
-    """Time that passes when it is told to."""
-    now = [1000.0]
-    monkeypatch.setattr(measuring.time, "monotonic", lambda: now[0])
-    return now
-
-
 def test_a_trial_is_made_by_itself_once_settings_have_settled(session, patient):
     page = Presenter(session)
     page.tick()
@@ -630,6 +630,15 @@ def test_start_starts(page):
     assert page.session.did == ["start"]
 
 
+def test_a_double_click_on_start_queues_no_second_run(session, patient):
+    page = Presenter(session)
+    page.start()
+    run_of(page)
+    assert page.start() is False
+    patient[0] += 2.0
+    assert page.start() and session.did == ["start", "queue"]
+
+
 def test_what_is_being_typed_counts_before_start(page):
     page.settle = lambda: page.set_field("d_model", "wide")
     assert page.start() is False
@@ -682,7 +691,7 @@ def test_during_a_run_the_form_is_locked_but_for_what_the_run_takes_over(page):
 
 def test_the_next_run_can_be_set_up_and_queued_while_one_is_on(page):
     run_of(page, STARTED, PLAN)
-    assert state(page).go.label == "Queue this run"
+    assert state(page).go.label == "Queue"
     page.plan_next(True)
     page.set_field("d_model", "64")
     page.set_field("save_interval", "70")

@@ -12,7 +12,7 @@ from sllm_ui.tabs.data.presenter import Presenter, State
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.bars import Bars, Stack
 from sllm_ui.widgets.chips import Chip, Chips
-from sllm_ui.widgets.controls import Segmented, button, check, set_button
+from sllm_ui.widgets.controls import Segmented, button, check, entry, set_button
 from sllm_ui.widgets.form import explain
 from sllm_ui.widgets.kit import Badge, Box, Card, Desk, Elided, Panel, label, px, wrap
 from sllm_ui.widgets.table import HEAD, Col, VTable
@@ -301,12 +301,12 @@ class FiltersCard:
         self._chips.grid(row=1, column=1, columnspan=2, sticky="ew", pady=px(4))
         row = Box(grid)
         row.grid(row=2, column=1, columnspan=2, sticky="ew", pady=px(2))
-        self._type = Field(
-            row, lambda _: None, 7, "An ending such as .tex; Return adds it.", mono=True
+        self._type = entry(
+            row, "", 7, True, presenter.edit_type, "An ending such as .tex; Return adds it."
         )
-        self._type.entry.pack(side="left")
+        self._type.pack(side="left")
         for event in ("<Return>", "<KP_Enter>"):
-            self._type.entry.bind(event, lambda _: self._add_type(), "+")
+            self._type.bind(event, lambda _: self._add_type(), "+")
         self._add = button(
             row,
             "Add type",
@@ -324,10 +324,7 @@ class FiltersCard:
         self._type_fault = Fault(grid, 3)
 
     def _add_type(self) -> None:
-        text = self._type.entry.get_value()
-        self._presenter.add_type(text)
-        if "type" not in self._presenter.store.state.errors:
-            self._type.entry.set_value("")
+        self._presenter.add_type(self._type.get_value())
 
     def _open(self) -> None:
         self._presenter.open_types(not self._presenter.store.state.is_types_open)
@@ -417,7 +414,7 @@ class FiltersCard:
         """Bring it up to date."""
         key = (
             state.values, state.units, state.errors, state.notes, state.chips, state.type_set,
-            state.is_types_open, state.locked,
+            state.is_types_open, state.locked, state.new_type,
         )  # fmt: skip
         if key == self._key:
             return
@@ -443,13 +440,14 @@ class FiltersCard:
         kit.enable(self._seed.entry, not (locked or no_choice), locked or no_choice)
         kit.enable(self._shuffle, not (locked or no_choice), locked or no_choice)
         self._type_fault.show(errors.get("type", ""))
-        self._type.entry.state(["invalid" if "type" in errors else "!invalid"])
+        self._type.set_value(state.new_type)
+        self._type.state(["invalid" if "type" in errors else "!invalid"])
         self._share_note.set_text(state.notes.get("val_split", ""))
         self._shuffle.set_value(values["shuffle"] == "on")
         self._recursive.set_value(values["recursive"] == "on")
         for quick in (self._most_quick, self._share_quick):
             quick.lock(locked)
-        for control in (self._sets, self._type.entry, self._add, self._recursive, self._reset):
+        for control in (self._sets, self._type, self._add, self._recursive, self._reset):
             kit.enable(control, not locked, locked)
 
 

@@ -420,7 +420,7 @@ def source_rows(
         if source.id in counts:
             n, size = counts[source.id]
             tokens = exact.get(source.id)
-            guess = f"~{fmt.count(size / each)}" if n else "0"
+            guess = f"~{fmt.count(round(size / each))}" if n else "0"
             row = replace(
                 row,
                 files=f"{n:,}",
@@ -499,3 +499,25 @@ def vocab_advice(config: ProjectConfig, facts: Facts) -> tuple[str, int]:
     else:
         words += f" {fits:,} take {fmt.count(table)} of {fmt.count(n)} parameters ({percent(table / n)})."
     return words, best if not best / 2 <= target <= best * 2 else 0
+
+
+# -- preview ----------------------------------------------------------------------------------
+
+
+def token_ranges(
+    content: str, ends: tuple[int, ...], n_tints: int, is_wide: bool
+) -> list[list[str]]:
+    """For each tint the Tk indices where its tokens begin and end; newlines stay plain."""
+    groups: list[list[str]] = [[] for _ in range(n_tints)]
+    line, column, start = 1, 0, 0
+    for i, end in enumerate(ends):
+        group = groups[i % n_tints]
+        for j, part in enumerate(content[start:end].split("\n")):
+            if j:  # a tinted newline would run to the edge of the pane
+                line, column = line + 1, 0
+            if part:
+                width = len(part) + (sum(c > "\uffff" for c in part) if is_wide else 0)
+                group += (f"{line}.{column}", f"{line}.{column + width}")
+                column += width
+        start = end
+    return groups

@@ -8,6 +8,7 @@ from typing import Any
 
 from sllm_core import errors, fields, fmt
 from sllm_core import messages as m
+from sllm_core import project as projects
 from sllm_core.config import (
     DataConfig,
     ProjectConfig,
@@ -84,6 +85,7 @@ class State:
     chips: tuple[Chip, ...] = ()
     type_set: str = ""
     is_types_open: bool = False
+    new_type: str = ""  # what is being typed into the field that adds one
     kinds: tuple[TypeRow, ...] = ()
     account: str = ""
     is_scanned: bool = False
@@ -98,6 +100,7 @@ class State:
     prepared_tone: str = "muted"
     tokenizer: TokenizerView = field(default_factory=TokenizerView)
     is_advanced_open: bool = False
+    is_report_open: bool = False
     report: m.TokenizerReport | None = None
     report_state: str = ""  # waiting | a problem in words
     preview: PreviewView = PreviewView()
@@ -152,10 +155,13 @@ class Presenter:
         self._data_key, self._reported = (), ""
         self._pages.clear()
         old = self.store.state
-        kept = {name: getattr(old, name) for name in ("has_boundaries", "is_advanced_open")}
+        names = ("has_boundaries", "is_advanced_open", "is_report_open")
+        kept = {name: getattr(old, name) for name in names}
         self.store.update(**(_blank() | kept))
         self.refresh()
         self._check_sources()
+        if self._is_awake:  # the lock may be ours now, with the facts as they were
+            self._look_again()
 
     def _on_config(self) -> None:
         self.refresh()
@@ -294,7 +300,11 @@ class Presenter:
 
     def _create(self, name: str, paths: list[str]) -> None:
         session = self.session
-        folder = session.free_folder(name)
+        folder = session.free_folder(name.encode("utf-8", "replace")[:80].decode("utf-8", "ignore"))
+        try:
+            folder = folder.with_name(projects.check_name(folder.name))
+        except SllmError:  # a name that some system reserves, such as CON
+            folder = session.free_folder("my text")
         try:
             session.create(folder, paths)
         except (SllmError, OSError) as problem:
@@ -554,6 +564,10 @@ class Presenter:
             self._touched = (*self._touched, name)
         self._set_types(figures.toggled_types(on, name, self.session.facts.kinds))
 
+    def edit_type(self, text: str) -> None:
+        """Keep what is being typed."""
+        self.store.update(new_type=text)
+
     def add_type(self, text: str) -> None:
         """Add a file type that was typed."""
         try:
@@ -565,6 +579,7 @@ class Presenter:
             self.refresh()
             return
         self._errors.pop("type", None)
+        self.store.update(new_type="")
         on = self.session.config.data.extensions
         if name == "*":
             self._set_types(("*",))
@@ -607,6 +622,10 @@ class Presenter:
     def open_advanced(self, is_open: bool) -> None:
         """The rarely used settings of the tokenizer."""
         self.store.update(is_advanced_open=is_open)
+
+    def open_report(self, is_open: bool) -> None:
+        """The tokenizer's report in full."""
+        self.store.update(is_report_open=is_open)
 
     def take_proposal(self) -> None:
         """The vocabulary that suits the text."""

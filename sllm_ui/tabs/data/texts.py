@@ -5,7 +5,7 @@ from typing import Any
 from sllm_core import fmt
 from sllm_core.config import TokenizerConfig
 from sllm_core.messages import TokenizerReport
-from sllm_ui.tabs.data.figures import percent
+from sllm_ui.tabs.data.figures import percent, token_ranges
 from sllm_ui.tabs.data.parts import Figure
 from sllm_ui.tabs.data.presenter import Presenter, State
 from sllm_ui.widgets import kit
@@ -155,7 +155,8 @@ class ReportSection:
     """The tokenizer's report in full."""
 
     def __init__(self, master: Box, presenter: Presenter) -> None:
-        self._section = Section(master, "Report", is_open=False)
+        is_open = presenter.store.state.is_report_open
+        self._section = Section(master, "Report", is_open=is_open, on_toggle=presenter.open_report)
         self._section.pack(fill="x")
         body = self._section.body
         self._words = wrap(label(body, "", "caption", "fg2", justify="left"))
@@ -368,7 +369,7 @@ class PreviewCard:
         if view.problem:
             fill(self.text, view.problem)
         elif view.answer is None:
-            words = "" if view.file else "The files in use can be looked at here after a scan."
+            words = "Reading" if view.file else "Files in use can be looked at here after a scan."
             if state.is_scanned and not view.file:
                 words = "No file is in use."
             fill(self.text, words)
@@ -387,15 +388,14 @@ def preview_words(state: State) -> str:
         return ""
     if state.is_raw:
         return answer.note or f"{answer.n_bytes:,} bytes"
-    parts = [f"{len(answer.text):,} characters"]
+    n_chars = f"{len(answer.text):,} characters"
+    parts = [f"first {n_chars} of {fmt.size(answer.n_bytes)}" if answer.is_cut else n_chars]
     if answer.n_tokens:
         n_bytes = len(answer.text.encode("utf-8", "replace"))
         parts += [f"{answer.n_tokens:,} tokens", f"{n_bytes / answer.n_tokens:.2f} bytes per token"]
     parts.append(f"converted from {answer.encoding}" if answer.is_converted else answer.encoding)
     if answer.n_tokens is None and answer.text:
         parts.append("no tokenizer yet, so no tokens")
-    if answer.is_cut:
-        parts.append(answer.note)
     return "    ".join(filter(None, parts))
 
 
@@ -408,7 +408,7 @@ def tint(text: Any) -> None:
 
 def fill(text: Any, content: str, ends: tuple[int, ...] = ()) -> None:
     """Show a text with the tokens that end at ``ends`` tinted, in few calls of Tcl."""
-    groups = ranges(content, ends, len(skin().p.tokens), _is_wide(text))
+    groups = token_ranges(content, ends, len(skin().p.tokens), _is_wide(text))
     text.configure(state="normal")
     text.replace("1.0", "end", content)
     for i, group in enumerate(groups):
@@ -421,20 +421,3 @@ def fill(text: Any, content: str, ends: tuple[int, ...] = ()) -> None:
 def _is_wide(text: Any) -> bool:
     """Whether this Tcl counts a character beyond U+FFFF as two."""
     return int(text.tk.call("string", "length", "\U0001f600")) == 2
-
-
-def ranges(content: str, ends: tuple[int, ...], n_tints: int, is_wide: bool) -> list[list[str]]:
-    """For each tint the Tk indices where its tokens begin and end; newlines stay plain."""
-    groups: list[list[str]] = [[] for _ in range(n_tints)]
-    line, column, start = 1, 0, 0
-    for i, end in enumerate(ends):
-        group = groups[i % n_tints]
-        for j, part in enumerate(content[start:end].split("\n")):
-            if j:  # a tinted newline would run to the edge of the pane
-                line, column = line + 1, 0
-            if part:
-                width = len(part) + (sum(c > "\uffff" for c in part) if is_wide else 0)
-                group += (f"{line}.{column}", f"{line}.{column + width}")
-                column += width
-        start = end
-    return groups

@@ -20,6 +20,7 @@ from sllm_ui.widgets.controls import empty, entry
 from sllm_ui.widgets.kit import Box, Desk, Flow, Panel, Scroll, Tile, label, px, skin
 
 ONE_COLUMN = 760  # logical px of the page: narrower, the two columns become one
+REST_MS = 40  # from the first cards to those below them
 SCAN_MS = 300  # between two looks whether the filters have come to rest
 WAKE_MS = 500  # after the first paint
 HINTS = (
@@ -36,9 +37,8 @@ class View(Box):
         super().__init__(master, "page", padding=px(16))
         self._presenter, self._desk = presenter, desk
         self._ask = Ask(presenter, desk)
-        self._shown: Empty | Main | FilesPage | None = None
-        self._main: Main | None = None
-        self._kind = ""  # of what is shown
+        self._pages: dict[str, Empty | Main | FilesPage] = {}
+        self._shown = ""  # its name
         self._timers: dict[str, str] = {}
         self._is_pasting = False
         self.bind("<Destroy>", self._on_destroy, "+")
@@ -63,10 +63,9 @@ class View(Box):
     def render(self, old: State | None, new: State) -> None:
         """Bring the page up to date."""
         wanted = self._wanted(new)
-        if self._shown is None or self._kind != wanted:
+        if wanted != self._shown:
             self._replace(wanted)
-        assert self._shown is not None
-        self._shown.show(new)
+        self._pages[wanted].show(new)
         if new.is_scan_due:
             self._watch_scan()
         is_new = old is None or old.paste is None or bool(new.paste_error)
@@ -75,24 +74,15 @@ class View(Box):
 
     def _replace(self, wanted: str) -> None:
         """Show another page; the cards are kept while a list of files is in view."""
-        if self._shown is not None and self._shown is self._main and wanted != "empty":
-            self._main.pack_forget()
-        elif self._shown is not None:
-            self._shown.destroy()
-            if self._shown is self._main or wanted == "empty":
-                self._forget_main()
-        if wanted == "main" and self._main is not None:
-            self._shown = self._main
-        else:
-            self._shown = self._make(wanted)
-        self._main = self._shown if isinstance(self._shown, Main) else self._main
-        self._kind = wanted
-        self._shown.pack(fill="both", expand=True)
-
-    def _forget_main(self) -> None:
-        if self._main is not None and self._main is not self._shown:
-            self._main.destroy()
-        self._main = None
+        if self._shown:
+            self._pages[self._shown].pack_forget()
+        kept = {wanted, "main"} if wanted.startswith("files") else {wanted}
+        for name in self._pages.keys() - kept:
+            self._pages.pop(name).destroy()
+        if wanted not in self._pages:
+            self._pages[wanted] = self._make(wanted)
+        self._shown = wanted
+        self._pages[wanted].pack(fill="both", expand=True)
 
     def _wanted(self, state: State) -> str:
         if state.mode != "full":
@@ -116,8 +106,8 @@ class View(Box):
 
     def focus_first(self) -> None:
         """Give the keyboard to the first control of what is in view."""
-        if self._shown is not None:
-            self._shown.focus_first()
+        if self._shown:
+            self._pages[self._shown].focus_first()
 
     # A text that is pasted
 
@@ -225,14 +215,15 @@ class Main(Box):
         self._is_wide: bool | None = None
         self._cards: list[Any] = []
         self._state: State | None = None
-        self._fit_timer = ""
+        self._fit_timer = self._rest_timer = ""
         self.bind("<Configure>", self._on_size)
         self.bind("<Destroy>", self._on_destroy, "+")
 
     def _on_destroy(self, event: "tk.Event[tk.Misc]") -> None:
-        if event.widget is self and self._fit_timer:
-            self.after_cancel(self._fit_timer)
-            self._fit_timer = ""
+        if event.widget is self:
+            for timer in filter(None, (self._fit_timer, self._rest_timer)):
+                self.after_cancel(timer)
+            self._fit_timer = self._rest_timer = ""
 
     def _on_size(self, event: "tk.Event[tk.Misc]") -> None:
         is_wide = event.width >= px(ONE_COLUMN * skin().breadth)
@@ -254,31 +245,28 @@ class Main(Box):
         if is_wide:
             self._right = Scroll(columns)
             self._right.grid(row=0, column=1, sticky="nsew")
-        presenter, gap = self._presenter, (0, px(12))
+        presenter = self._presenter
         self._sources = SourcesCard(left, presenter, self._desk, self._ask)
         prepared = PreparedCard(left, presenter)
-        filters, kinds = FiltersCard(left, presenter), TypesCard(left)
-        unused = UnusedCard(left, presenter)
         tokenizer = TokenizerCard(self._right, presenter, self._desk)
         self._preview = PreviewCard(self._right, presenter)
-        self._cards = [
-            self._sources, prepared, filters, kinds, unused, tokenizer, self._preview
-        ]  # fmt: skip
-        columns_of: list[list[Any]] = [
-            [self._sources, prepared, filters, kinds, unused],
-            [tokenizer, self._preview],
-        ]
-        if not is_wide:
-            columns_of = [
-                [self._sources, prepared, tokenizer, self._preview, filters, kinds, unused]
-            ]
-        for cards in columns_of:
-            for made in cards:  # in the order of Tab
-                made.card.tkraise()
-                made.card.pack(fill="x", pady=gap if made is not cards[-1] else 0)
+        self._add([self._sources, prepared, tokenizer, self._preview])
         tokenizer.card.bind("<Configure>", lambda _: self._fit_soon(), "+")
-        if self._state is not None:
-            for made in self._cards:
+        self._left = left
+        if not self._rest_timer:  # mostly below the edge: the first paint does not wait for it
+            self._rest_timer = self.after(REST_MS, self._build_rest)
+
+    def _build_rest(self) -> None:
+        self._rest_timer = ""
+        left, presenter = self._left, self._presenter
+        self._add([FiltersCard(left, presenter), TypesCard(left), UnusedCard(left, presenter)])
+
+    def _add(self, cards: list[Any]) -> None:
+        """Put cards beneath those that are there."""
+        self._cards += cards
+        for made in cards:
+            made.card.pack(fill="x", pady=(0, px(12)))
+            if self._state is not None:
                 made.show(self._state)
 
     def _fit_soon(self) -> None:

@@ -98,7 +98,8 @@ def _progress_text(run: RunState) -> str:
     if step.unit == "bytes" and step.total:
         return f"{verb}: {fmt.size(step.done)} of {fmt.size(step.total)}"
     if step.total:
-        return f"{verb}: {step.done:,} of {step.total:,} {step.unit}"
+        read = f", {fmt.size(step.n_bytes)}" if step.n_bytes else ""
+        return f"{verb}: {step.done:,} of {step.total:,} {step.unit}{read}"
     if run.current == "reading":
         return f"Listing: {step.done:,} files" if step.done else "Listing files"
     return f"{verb}: {step.done:,} {step.unit}".rstrip() if step.done else verb

@@ -1,6 +1,5 @@
 """What the help shows: a page, the way back, what a search found. Knows no widgets."""
 
-import re
 from dataclasses import dataclass, replace
 
 from sllm_ui import paths
@@ -39,9 +38,6 @@ ENTRIES: tuple[Entry, ...] = (
 # fmt: on
 NAMES = tuple(entry.name for entry in ENTRIES)
 TITLES = {entry.name: entry.title for entry in ENTRIES}
-
-# Which page F1 opens, by the tab in view.
-PAGE_OF = {name: name for name in ("data", "train", "test", "monitor")} | {"settings": "window"}
 
 # Keys that belong to a control instead of the window: nothing in the table of actions.
 _LOCAL_KEYS = (
@@ -213,9 +209,3 @@ def shortcuts_page() -> str:
 def _keys(keys: str) -> str:
     """``Tab, Shift+Tab`` as keys; an action without one is reached by the palette."""
     return ", ".join(f"`{key}`" for key in keys.split(", ")) if keys else "-"
-
-
-def place_of(message: str) -> tuple[str, str]:
-    """The page and anchor that explain a message: by the code in it, if it has one."""
-    code = re.search(r"\bE-[A-Z]+(-[A-Z]+)?\b", message)
-    return "troubleshooting", pages.slug(code.group()) if code else ""

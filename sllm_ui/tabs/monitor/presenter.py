@@ -1,111 +1,75 @@
 """What the Monitor tab knows: runs side by side, their checkpoints, settings, machine and log."""
 
-import dataclasses
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sllm_core import config as configs
-from sllm_core import fields, fmt
+from sllm_core import fmt
 from sllm_core import messages as m
 from sllm_core.config import ProjectConfig
 from sllm_core.errors import SllmError
 from sllm_core.jobs import runs
+from sllm_core.jobs.runs import Run
 from sllm_core.jobs.vitals import Vitals
 from sllm_core.ledger import Row
 from sllm_ui import paths
 from sllm_ui.bus import Store
-from sllm_ui.runstate import LogLine, RunState
-from sllm_ui.session import ProjectChanged, RunChanged, RunsChanged, Session, VitalsChanged
+from sllm_ui.runstate import LIVE, LogLine, RunState
+from sllm_ui.session import (
+    ConfigChanged,
+    ProjectChanged,
+    RunChanged,
+    RunsChanged,
+    Session,
+    VitalsChanged,
+)
+from sllm_ui.tabs.monitor.compare import Difference, Side, compare, side_of
+from sllm_ui.tabs.monitor.curves import METRICS, NOISY, Curve, Lines, unique
+from sllm_ui.tabs.monitor.loglines import filter_log
+from sllm_ui.tabs.monitor.rows import (
+    CheckpointRow,
+    RunRow,
+    checkpoint_rows,
+    in_order,
+    live_row,
+    machine_rows,
+    run_row,
+    short_name,
+    why_needed,
+)
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-METRICS = {
-    "Validation loss": "val_loss",
-    "Training loss": "loss",
-    "Bits per byte": "val_bpb",
-    "Learning rate": "lr",
-    "Gradient norm": "grad_norm",
-    "Tokens per second": "tokens_per_sec",
-}
-AXES = ("Steps", "Tokens", "Time")
-LEVELS = ("All levels", "Warnings", "Errors")
-STATES = {
-    "running": ("Training", "accent"),
-    "starting": ("Starting", "accent"),
-    "paused": ("Paused", "warn"),
-    "stopping": ("Stopping", "warn"),
-    "done": ("Done", "good"),
-    "stopped": ("Stopped", "warn"),
-    "failed": ("Failed", "bad"),
-    "interrupted": ("Interrupted", "warn"),
-    "queued": ("Queued", "muted"),
-}
 MAX_COMPARED = 6  # as many as there are colours
-Badge = tuple[str, str] | None
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """One line of the table of runs."""
-
-    id: str
-    name: str
-    model: str
-    status: tuple[str, str]
-    loss: str
-    bpb: str
-    time: str
-    is_pinned: bool
-    note: str
-
-
-@dataclass(frozen=True)
-class CheckpointRow:
-    """One line of the table of checkpoints."""
-
-    file: str
-    step: str
-    val_loss: str
-    size: str
-    badge: Badge
-    is_pinned: bool
+OTHER_RUN, DEFAULTS, NEXT_RUN = AGAINST = ("Other run", "Defaults", "Next run")
+LONGEST_NAME, LONGEST_NOTE = 80, 500
 
 
 @dataclass(frozen=True)
 class State:
-    """Everything the Monitor tab shows; curves come from `Presenter.curves`."""
+    """Everything the Monitor tab shows; curves and log come from the presenter's methods."""
 
     is_open: bool = False
     read_only: str = ""
+    is_read: bool = True  # the list of runs of this project has been read
     rows: tuple[RunRow, ...] = ()
-    chosen: tuple[str, ...] = ()  # run ids, the first is the one in view
+    sort: tuple[int, bool] = (-1, False)  # column and whether it descends; -1: newest first
+    chosen: tuple[str, ...] = ()  # run ids; the first is the one in view
     checkpoints: tuple[CheckpointRow, ...] = ()
     checkpoint: str = ""  # the chosen file
     why_not_resume: str = ""
-    differences: tuple[tuple[str, str, str], ...] = ()
-    other: str = ""  # name of the run that is compared with
-    only_different: bool = True
+    why_not_delete: str = ""  # the checkpoint
+    why_not_delete_run: str = ""
+    differences: tuple[Difference, ...] = ()
+    sides: tuple[str, str] = ("", "")  # names of the two that are compared
+    against: str = OTHER_RUN
+    all_settings: bool = False
     metric: str = "Validation loss"
     axis: str = "Steps"
-    smoothing: float = 0.6
+    smoothing: float = 0.0
     curves_n: int = 0  # rises when the curves are others
     machine: tuple[tuple[str, str], ...] = ()
     level: str = "All levels"
     search: str = ""
     log_n: int = 0  # rises when the log is another
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One run's line: x and y float64 arrays of one length."""
-
-    run: str
-    name: str
-    x: "NDArray[Any]"
-    y: "NDArray[Any]"
 
 
 class Presenter:
@@ -114,130 +78,265 @@ class Presenter:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.store = Store(State())
-        self._loaded: dict[str, tuple[RunState, ProjectConfig]] = {}
-        self._loading: set[str] = set()
+        self._smoothings = {metric: 0.6 if metric in NOISY else 0.0 for metric in METRICS}
+        self._lines = Lines(session.task, self._curves_changed)
+        self._reset()
         bus = session.bus
         bus.subscribe(ProjectChanged, lambda _: self._on_project())
+        bus.subscribe(ConfigChanged, lambda _: self._on_config())
         bus.subscribe(RunsChanged, lambda _: self._on_runs())
         bus.subscribe(RunChanged, lambda _: self._on_run())
         bus.subscribe(VitalsChanged, lambda event: self._on_vitals(event.vitals))
         self._on_project()
-        self._on_runs()
+        if session.runs:
+            self._on_runs()
         if session.vitals:
             self._on_vitals(session.vitals)
+
+    def _reset(self) -> None:
+        self._infos: dict[str, m.RunInfo] = {}
+        self._known_rows: dict[str, tuple[m.RunInfo, RunRow]] = {}
+        self._stories: dict[str, RunState] = {}
+        self._runs: dict[str, Run] = {}
+        self._asked: dict[str, Any] = {}  # run -> what was known of it when its story was asked for
+        self._asked_runs: dict[str, int | None] = {}  # run -> its parameters at that time
+        self._colours: dict[str, int] = {}
+        self._is_following = True  # a person has not chosen a run: the newest is in view
 
     # -- what is in view -----------------------------------------------------------------------------
 
     @property
     def main(self) -> str:
-        """The run whose checkpoints and log are shown; '' without one."""
+        """The run whose checkpoints, settings and log are shown; '' without one."""
         return next(iter(self.store.state.chosen), "")
 
+    def run_row(self) -> RunRow | None:
+        """The run in view."""
+        return next((row for row in self.store.state.rows if row.id == self.main), None)
+
     def choose_runs(self, ids: Sequence[str]) -> None:
-        """Look at these runs; the first one's checkpoints, log and settings are shown."""
-        known = {row.id for row in self.store.state.rows}
-        chosen = tuple(run for run in dict.fromkeys(ids) if run in known)[:MAX_COMPARED]
-        self.store.update(chosen=chosen, checkpoint="")
+        """Look at these runs. The one in view stays it while it is among them."""
+        wanted = [run for run in dict.fromkeys(ids) if run in self._infos]
+        if not wanted:
+            return
+        before = [run for run in self.store.state.chosen if run in wanted]
+        ordered = before + [run for run in wanted if run not in before]
+        if len(ordered) > MAX_COMPARED:
+            self._session.notify(
+                "accent", f"{MAX_COMPARED} runs at most", "More lines could not be told apart."
+            )
+        self._is_following = tuple(ordered) == self._newest()
+        self._choose(tuple(ordered[:MAX_COMPARED]))
+
+    def _choose(self, chosen: tuple[str, ...]) -> None:
+        self._colours = {run: n for run, n in self._colours.items() if run in chosen}
         for run in chosen:
-            self._load(run)
+            free = set(range(MAX_COMPARED)) - set(self._colours.values())
+            self._colours.setdefault(run, min(free, default=0))
+        if chosen[:1] != self.store.state.chosen[:1]:
+            self.store.update(chosen=chosen, checkpoint="")
+        else:
+            self.store.update(chosen=chosen)
+        self._lines.keep(chosen)
+        self._stories = {run: told for run, told in self._stories.items() if run in chosen}
+        self._asked = {run: asked for run, asked in self._asked.items() if run in chosen}
+        for run in chosen:
+            self._need_story(run)
         self._show_chosen()
+
+    def _newest(self) -> tuple[str, ...]:
+        """The run that is on, else the last one that has begun."""
+        live = self._session.run
+        if live is not None and live.is_live and live.id in self._infos:
+            return (live.id,)
+        begun = [run for run, info in self._infos.items() if info.state != "queued"]
+        newest = max(begun or self._infos, default="")
+        return (newest,) if newest else ()
 
     def choose_checkpoint(self, file: str) -> None:
         """Point at a checkpoint."""
         self.store.update(checkpoint=file)
+        self.store.update(why_not_delete=self._why_not_delete())
 
-    def set_view(self, **values: Any) -> None:
-        """Metric, axis, smoothing, level, search, only_different."""
-        self.store.update(**values)
-        if {"level", "search"} & set(values):
-            self.store.update(log_n=self.store.state.log_n + 1)
-        elif "only_different" in values:
-            self._show_chosen()
-        else:
-            self.store.update(curves_n=self.store.state.curves_n + 1)
+    def sort_by(self, column: int) -> None:
+        """Sort the runs: up, down, then newest first again."""
+        now, is_descending = self.store.state.sort
+        sort = (column, False)
+        if now == column:
+            sort = (-1, False) if is_descending else (column, True)
+        self.store.update(sort=sort, rows=self._ordered(self.store.state.rows, sort))
+
+    def _ordered(self, rows: Sequence[RunRow], sort: tuple[int, bool]) -> tuple[RunRow, ...]:
+        return in_order(rows, sort[0], is_descending=sort[1])
+
+    def set_metric(self, metric: str) -> None:
+        """Draw another one; each has its own smoothing."""
+        if metric in METRICS:
+            self.store.update(metric=metric, smoothing=self._smoothings[metric])
+            self._curves_changed()
+
+    def set_axis(self, axis: str) -> None:
+        """Draw over steps, tokens or time."""
+        self.store.update(axis=axis)
+        self._curves_changed()
+
+    def set_smoothing(self, weight: float) -> None:
+        """0 shows every value; higher ones show the trend."""
+        weight = max(0.0, min(0.99, round(weight, 2)))
+        self._smoothings[self.store.state.metric] = weight
+        self.store.update(smoothing=weight)
+        self._curves_changed()
+
+    def set_against(self, against: str) -> None:
+        """Compare the settings with another run, the defaults or those of the next run."""
+        if against in AGAINST:
+            self.store.update(against=against)
+            self._show_differences()
+
+    def set_all_settings(self, is_all: bool) -> None:
+        """Show equal settings too."""
+        self.store.update(all_settings=is_all)
+        self._show_differences()
+
+    def set_level(self, level: str) -> None:
+        """Show all lines of the log, or only warnings and errors."""
+        self.store.update(level=level, log_n=self.store.state.log_n + 1)
+
+    def set_search(self, search: str) -> None:
+        """Show only lines of the log with these words."""
+        self.store.update(search=search, log_n=self.store.state.log_n + 1)
+
+    def _curves_changed(self) -> None:
+        self.store.update(curves_n=self.store.state.curves_n + 1)
 
     def curves(self) -> list[Curve]:
-        """The lines of the chosen runs in the chosen metric and axis."""
-        state = self.store.state
-        names = {row.id: row.name for row in state.rows}
-        out = []
-        for run in state.chosen:
+        """The lines of the chosen runs in the chosen metric and axis, as far as they are there."""
+        state, out = self.store.state, []
+        names = {row.id: row.name for row in state.rows if row.id in state.chosen}
+        shown = unique([names.get(run, run) for run in state.chosen])
+        for run, name in zip(state.chosen, shown, strict=True):
             story = self._story(run)
             if story is not None:
-                x, y = curve(story, METRICS[state.metric], state.axis)
-                out.append(Curve(run, names.get(run, run), x, y))
+                made = self._lines.get(story, METRICS[state.metric], state.axis, state.smoothing)
+                if made is not None:
+                    out.append(Curve(run, name, self._colours.get(run, 0), *made))
         return out
+
+    def why_no_curve(self) -> str:
+        """What the chart says while it has nothing to draw."""
+        row = self.run_row()
+        if row is None:
+            return "Choose a run: its curve is drawn here."
+        if row.state == "queued":
+            return "This run waits: it starts when the present one is done."
+        if self._story(row.id) is None:
+            return "Reading the run."
+        if METRICS[self.store.state.metric].startswith("val_"):
+            return "This run has no validation yet."
+        return "This run has made no step yet."
 
     def log_lines(self) -> list[LogLine]:
         """The log of the run in view, filtered."""
-        story = self._story(self.main)
-        state = self.store.state
+        story, state = self._story(self.main), self.store.state
         return filter_log(story.log if story else (), state.level, state.search)
+
+    # -- reading runs ----------------------------------------------------------------------------------
 
     def _story(self, run: str) -> RunState | None:
         live = self._session.run
-        if live is not None and live.id == run:
-            return live
-        found = self._loaded.get(run)
-        return found[0] if found else None
+        return live if live is not None and live.id == run else self._stories.get(run)
 
-    def _load(self, run_id: str) -> None:
-        if run_id in self._loaded or run_id in self._loading or not self._session.project:
+    def _need_story(self, run_id: str) -> None:
+        """Read a run whole, unless that was done since it last said something."""
+        info, live = self._infos.get(run_id), self._session.run
+        if info is None or self._session.project is None:
             return
-        self._loading.add(run_id)
+        self._need_run(run_id)
+        is_followed = live is not None and live.id == run_id
+        known = (info.state, info.step, info.best_val_loss)
+        if is_followed or self._asked.get(run_id) == known:
+            return
+        self._asked[run_id] = known
 
-        def show(story: RunState, run: runs.Run) -> None:
-            self._loading.discard(run_id)
-            self._loaded[run_id] = (story, run.config)
-            self._show_chosen()
+        def show(story: RunState, _: Run) -> None:
+            if run_id in self.store.state.chosen:
+                self._stories[run_id] = story
+                self._show_chosen()
 
         self._session.load_past(run_id, show)
+
+    def _need_run(self, run_id: str, n_params: int | None = None) -> None:
+        """Read the settings of a run; again when it has a plan, for then "auto" is a number."""
+        info = self._infos.get(run_id)
+        if info is None or self._session.project is None:
+            return
+        n_params = n_params or info.n_params
+        if self._asked_runs.get(run_id, -1) == n_params:
+            return
+        self._asked_runs[run_id] = n_params
+
+        def show(run: Run) -> None:
+            self._runs[run_id] = run
+            self._show_differences()
+
+        self._session.task(f"run {run_id}", runs.open_run, self._session.project, run_id, then=show)
 
     # -- events ---------------------------------------------------------------------------------------
 
     def _on_project(self) -> None:
-        self._loaded.clear()
-        self._loading.clear()
+        self._reset()
+        old = self.store.state
         self.store.update(
-            is_open=self._session.project is not None,
+            is_open=self._session.project is not None, is_read=self._session.project is None,
             read_only=self._session.why_read_only(),
-            rows=(), chosen=(), checkpoints=(), checkpoint="", differences=(), other="",
-            curves_n=self.store.state.curves_n + 1, log_n=self.store.state.log_n + 1,
+            rows=(), chosen=(), checkpoints=(), checkpoint="", differences=(), sides=("", ""),
+            curves_n=old.curves_n + 1, log_n=old.log_n + 1,
         )  # fmt: skip
 
+    def _on_config(self) -> None:
+        if self.store.state.against == NEXT_RUN:
+            self._show_differences()
+
     def _on_runs(self) -> None:
-        session = self._session
-        ordered = sorted(session.runs, key=lambda info: not info.is_pinned)
-        live = session.run if session.run is not None and session.run.is_live else None
-        rows = tuple(run_row(info, live) for info in ordered)
-        known = {row.id for row in rows}
-        chosen = tuple(run for run in self.store.state.chosen if run in known)
-        if not chosen and rows:
-            chosen = (rows[0].id,)
-        self._loaded = {run: told for run, told in self._loaded.items() if run in known}
-        self.store.update(rows=rows, chosen=chosen, read_only=session.why_read_only())
-        for run in chosen:
-            self._load(run)
-        self._show_chosen()
+        session, live = self._session, self._session.run
+        self._infos = {info.run: info for info in session.runs}
+        rows = []
+        for info in session.runs:
+            known = self._known_rows.get(info.run)
+            if known is None or known[0] != info:
+                known = self._known_rows[info.run] = (info, run_row(info, None))
+            is_live = live is not None and live.is_live and live.id == info.run
+            rows.append(live_row(known[1], live) if is_live and live else known[1])
+        self._known_rows = {
+            run: kept for run, kept in self._known_rows.items() if run in self._infos
+        }
+        self._runs = {run: kept for run, kept in self._runs.items() if run in self._infos}
+        chosen = tuple(run for run in self.store.state.chosen if run in self._infos)
+        if not chosen or self._is_following:
+            chosen, self._is_following = self._newest(), True
+        self.store.update(
+            rows=self._ordered(rows, self.store.state.sort), is_read=True,
+            read_only=session.why_read_only(),
+        )  # fmt: skip
+        self._choose(chosen)
 
     def _on_run(self) -> None:
-        live = self._session.run
-        if live is None:
-            return
-        rows = tuple(
-            dataclasses.replace(
-                row, status=STATES.get(live.state, (live.state, "muted")), **live_figures(live)
-            )
-            if row.id == live.id
-            else row
-            for row in self.store.state.rows
-        )
-        changes: dict[str, Any] = {"rows": rows}
-        if live.id in self.store.state.chosen:
-            changes["curves_n"] = self.store.state.curves_n + 1
-            if live.id == self.main:
-                changes["log_n"] = self.store.state.log_n + 1
-        changes["why_not_resume"] = self._why_not_resume()
+        live, state = self._session.run, self.store.state
+        changes: dict[str, Any] = {"why_not_resume": self._why_not_resume()}
+        at = next((i for i, row in enumerate(state.rows) if live and row.id == live.id), -1)
+        if live is not None and at >= 0:
+            row = live_row(state.rows[at], live)
+            if row != state.rows[at]:
+                changes["rows"] = (*state.rows[:at], row, *state.rows[at + 1 :])
+                if row.state != state.rows[at].state:
+                    changes["why_not_delete_run"] = self._why_not_delete_run()
+                    changes["why_not_delete"] = self._why_not_delete()
+            if live.id in state.chosen:
+                self._stories[live.id] = live  # it stays when another run comes into view
+                self._need_run(live.id, live.plan.n_params if live.plan else None)
+                changes["curves_n"] = state.curves_n + 1
+                if live.id == self.main:
+                    changes["log_n"] = state.log_n + 1
         self.store.update(**changes)
 
     def _on_vitals(self, vitals: Vitals) -> None:
@@ -245,54 +344,98 @@ class Presenter:
         self.store.update(machine=machine_rows(vitals, live))
 
     def _show_chosen(self) -> None:
-        state, session = self.store.state, self._session
-        listed = [row for row in session.checkpoints if row.run == self.main]
-        files = tuple(checkpoint_row(row) for row in listed)
-        checkpoint = state.checkpoint if any(c.file == state.checkpoint for c in files) else ""
-        if not checkpoint and files:
-            best = next((row.file for row in listed if "best" in row.roles), files[0].file)
-            checkpoint = best
-        other = self._other()
-        names = {row.id: row.name for row in state.rows}
-        mine, theirs = self._config(self.main), self._config(other)
-        differences: tuple[tuple[str, str, str], ...] = ()
-        if mine is not None:
-            differences = compare_settings(mine, theirs, only_different=state.only_different)
+        state = self.store.state
+        listed = checkpoint_rows([row for row in self._session.checkpoints if row.run == self.main])
+        names = [row.file for row in listed]
+        checkpoint = state.checkpoint if state.checkpoint in names else next(iter(names), "")
         self.store.update(
-            checkpoints=files, checkpoint=checkpoint, other=names.get(other, ""),
-            differences=differences, why_not_resume=self._why_not_resume(),
-            curves_n=state.curves_n + 1, log_n=state.log_n + 1,
+            checkpoints=listed, checkpoint=checkpoint, curves_n=state.curves_n + 1,
+            log_n=state.log_n + 1,
         )  # fmt: skip
+        self.store.update(
+            why_not_resume=self._why_not_resume(), why_not_delete=self._why_not_delete(),
+            why_not_delete_run=self._why_not_delete_run(),
+        )  # fmt: skip
+        self._show_differences()
 
-    def _other(self) -> str:
-        """What the run in view is compared with: the second chosen, else the one before it."""
-        chosen = self.store.state.chosen
-        if len(chosen) > 1:
-            return chosen[1]
-        earlier = [row.id for row in self.store.state.rows if row.id < self.main]
-        other = max(earlier, default="")
-        if other:
-            self._load(other)
-        return other
+    # -- settings side by side ---------------------------------------------------------------------------
 
-    def _config(self, run: str) -> ProjectConfig | None:
-        found = self._loaded.get(run)
-        return found[1] if found else None
+    def _show_differences(self) -> None:
+        mine, theirs = self._side(self.main), self._other_side()
+        if mine is None or theirs is None:
+            self.store.update(differences=(), sides=("", ""))
+            return
+        found = compare(mine, theirs, only_different=not self.store.state.all_settings)
+        self.store.update(differences=found, sides=(mine.name, theirs.name))
+
+    def _side(self, run_id: str) -> Side | None:
+        run, info = self._runs.get(run_id), self._infos.get(run_id)
+        if run is None or info is None:
+            return None
+        n_params = next((row.n_params for row in self.store.state.rows if row.id == run_id), None)
+        return side_of(run_row(info, None).name, run, n_params)
+
+    def _other_side(self) -> Side | None:
+        against, chosen = self.store.state.against, self.store.state.chosen
+        if against == NEXT_RUN:
+            return Side("Next run", self._session.config)
+        earlier = max((run for run in self._infos if run < self.main), default="")
+        other = chosen[1] if len(chosen) > 1 else earlier
+        if against == DEFAULTS or not other:
+            run = self._runs.get(self.main)
+            sources = run.config.sources if run else ()
+            return Side("Defaults", replace(ProjectConfig(), sources=sources))
+        self._need_run(other)
+        return self._side(other)
+
+    # -- what cannot be done -----------------------------------------------------------------------------
+
+    def _is_on(self, run_id: str) -> bool:
+        live, info = self._session.run, self._infos.get(run_id)
+        if live is not None and live.id == run_id:
+            return live.is_live
+        return info is not None and info.state in LIVE
 
     def _why_not_resume(self) -> str:
         if why := self._session.why_read_only():
             return why
-        return "A run is on: pause or stop it first." if self._session.is_training else ""
+        info = self._infos.get(self.main)
+        if info is not None and info.state == "queued":
+            return "It starts when the present run is done." if self._session.is_training else ""
+        if self._session.is_training or self._is_on(self.main):
+            return "A run is on: stop it first."
+        return "" if self.store.state.checkpoints else "This run has no checkpoint."
 
-    # -- commands ------------------------------------------------------------------------------------
+    def _why_not_delete(self) -> str:
+        row = self._row()
+        if row is None:
+            return "This run has no checkpoint."
+        if why := self._session.why_read_only():
+            return why
+        return why_needed(row, self._session.checkpoints) if self._is_on(row.run) else ""
 
-    def resume(self) -> bool:
-        """Go on with the run in view from the chosen checkpoint."""
-        return self._session.resume(self.main, self.store.state.checkpoint)
+    def _why_not_delete_run(self) -> str:
+        if why := self._session.why_read_only():
+            return why
+        if not self.main:
+            return "Choose a run."
+        return "The run is on: stop it first." if self._is_on(self.main) else ""
 
-    def start_queued(self) -> bool:
-        """Start a run that waits."""
-        return self._session.resume(self.main)
+    # -- commands on checkpoints -------------------------------------------------------------------------
+
+    def complete_at(self) -> int:
+        """The planned steps of the run in view, when the chosen checkpoint is its last; else 0."""
+        row, info = self._row(), self._infos.get(self.main)
+        total = info.total_steps if info is not None else None
+        return total if row is not None and total and row.step >= total else 0
+
+    def resume(self, max_steps: int | None = None) -> bool:
+        """Go on with the run in view from the chosen checkpoint, or start it when it is queued."""
+        changes: dict[str, Any] | None = None
+        if max_steps is not None:
+            limits = ("epochs", "max_steps", "max_tokens", "max_time_s")
+            changes = dict.fromkeys(limits) | {"max_steps": max_steps}
+        return self._session.resume(self.main, self.store.state.checkpoint, changes)
 
     def test(self) -> None:
         """Write with the chosen checkpoint on the Test tab."""
@@ -302,7 +445,8 @@ class Presenter:
         """Read the chosen checkpoint whole."""
         row = self._row()
         if row:
-            self._session.notify("accent", f"Reading {row.file}", fmt.size(row.size_bytes))
+            name = fmt.path_text(row.file)
+            self._session.notify("accent", f"Reading {name}", fmt.size(row.size_bytes))
             self._session.verify_checkpoint(row)
 
     def pin_checkpoint(self) -> None:
@@ -317,24 +461,55 @@ class Presenter:
         if row:
             self._session.delete_checkpoint(row.file)
 
+    def what_is_lost(self) -> str:
+        """What the chosen checkpoint is, for the question before it is deleted."""
+        row = self._row()
+        if row is None:
+            return ""
+        words = f"The file of step {row.step:,} ({fmt.size(row.size_bytes)}) is deleted for good."
+        if len(self.store.state.checkpoints) == 1:
+            words += " It is the only one of its run, which can then not go on."
+        elif "best" in row.roles:
+            words += " It is the best one of its run."
+        return words + (" It is pinned." if "pinned" in row.roles else "")
+
     def reveal(self) -> bool:
         """Show the checkpoints in the file manager."""
         project = self._session.project
         return project is not None and paths.reveal(project.checkpoints_dir)
 
+    def _row(self) -> Row | None:
+        wanted = self.store.state.checkpoint
+        return next((row for row in self._session.checkpoints if row.file == wanted), None)
+
+    # -- commands on runs ----------------------------------------------------------------------------------
+
+    def name_and_note(self) -> tuple[str, str]:
+        """What a person called the run in view and wrote about it."""
+        info = self._infos.get(self.main)
+        return (info.name, info.note) if info else ("", "")
+
     def rename(self, name: str) -> None:
-        """Give the run in view a name of one's own."""
-        self._session.label_run(self.main, name=name.strip()[:80])
+        """Give the run in view a name of one's own; an empty one takes it back."""
+        name = " ".join(name.split())[:LONGEST_NAME]
+        self._session.label_run(self.main, name="" if name == short_name(self.main) else name)
 
     def set_note(self, note: str) -> None:
         """A note to the run in view."""
-        self._session.label_run(self.main, note=note.strip()[:500])
+        self._session.label_run(self.main, note=" ".join(note.split())[:LONGEST_NOTE])
 
     def pin_run(self) -> None:
         """Keep the run at the head of the list, or not any more."""
         row = self.run_row()
         if row:
             self._session.label_run(row.id, is_pinned=not row.is_pinned)
+
+    def its_files(self) -> str:
+        """Number and size of the checkpoints of the run in view; '' when it has none."""
+        rows = [row for row in self._session.checkpoints if row.run == self.main]
+        noun = "checkpoint" if len(rows) == 1 else "checkpoints"
+        total = sum(row.size_bytes for row in rows)
+        return f"{len(rows)} {noun}, {fmt.size(total)}" if rows else ""
 
     def delete_run(self, *, with_checkpoints: bool) -> None:
         """Remove the run in view."""
@@ -345,11 +520,11 @@ class Presenter:
 
     def clone(self) -> ProjectConfig | None:
         """Take the settings of the run in view for the next one; returns those of before."""
-        config = self._config(self.main)
-        if config is None or self._session.why_read_only():
+        run = self._runs.get(self.main)
+        if run is None or self._session.why_read_only():
             return None
         before = self._session.config
-        self._session.replace_config(config)
+        self._session.replace_config(runs.clone_config(run, before))
         return before
 
     def undo_clone(self, before: ProjectConfig) -> None:
@@ -358,152 +533,6 @@ class Presenter:
 
     def enqueue_copy(self) -> None:
         """Queue a run with the settings of the run in view."""
-        before = self.clone()
-        if before is not None:
-            self._session.enqueue()
-            self._session.replace_config(before)
-
-    def run_row(self) -> RunRow | None:
-        """The run in view."""
-        return next((row for row in self.store.state.rows if row.id == self.main), None)
-
-    def _row(self) -> Row | None:
-        wanted = self.store.state.checkpoint
-        return next((row for row in self._session.checkpoints if row.file == wanted), None)
-
-
-def run_row(info: m.RunInfo, live: RunState | None) -> RunRow:
-    """A run as one line of words."""
-    is_live = live is not None and live.id == info.run
-    state = live.state if live is not None and is_live else info.state
-    row = RunRow(
-        id=info.run,
-        name=info.name or short_name(info.run),
-        model=fmt.count(info.n_params).replace(" ", " ") if info.n_params else "-",
-        status=STATES.get(state, (state, "muted")),
-        loss=fmt.number(info.best_val_loss),
-        bpb=fmt.number(info.val_bpb),
-        time=clock(info.elapsed_s),
-        is_pinned=info.is_pinned,
-        note=info.note,
-    )
-    return dataclasses.replace(row, **live_figures(live)) if live and is_live else row
-
-
-def live_figures(live: RunState) -> dict[str, Any]:
-    """The figures of a run that is on."""
-    out: dict[str, Any] = {}
-    if live.best:
-        out = {"loss": fmt.number(live.best.val_loss), "bpb": fmt.number(live.best.val_bpb)}
-    if live.is_live and live.started:
-        out["time"] = clock(time.time() - live.started)
-    if live.plan and live.plan.n_params:
-        out["model"] = fmt.count(live.plan.n_params)
-    return out
-
-
-def short_name(run_id: str) -> str:
-    """``20261122-185411-train-1a2b -> 22 Nov 18:54``."""
-    try:
-        stamp = time.strptime(run_id[:15], "%Y%m%d-%H%M%S")
-    except ValueError:
-        return fmt.path_text(run_id)
-    return time.strftime("%d %b %H:%M:%S", stamp).lstrip("0")
-
-
-def clock(seconds: float | None) -> str:
-    """``3725 -> '1:02:05'``; unknown is '-'."""
-    if seconds is None or not 0 <= seconds < 1e8:
-        return "-"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def checkpoint_row(row: Row) -> CheckpointRow:
-    """A checkpoint as one line of words."""
-    badge: Badge = None
-    if "best" in row.roles:
-        badge = ("Best", "good")
-    elif "pinned" in row.roles:
-        badge = ("Pinned", "accent")
-    elif row.state == "superseded":
-        badge = ("Left behind", "muted")
-    elif "last" in row.roles:
-        badge = ("Last", "muted")
-    return CheckpointRow(
-        row.file, f"{row.step:,}", fmt.number(row.val_loss), fmt.size(row.size_bytes), badge,
-        "pinned" in row.roles,
-    )  # fmt: skip
-
-
-def curve(story: RunState, metric: str, axis: str) -> "tuple[NDArray[Any], NDArray[Any]]":
-    """Points of one metric, x and y; tokens and time of a validation are those of its step."""
-    import numpy as np
-
-    is_val = metric.startswith("val_")
-    table = story.validations if is_val else story.curve
-    y, steps = table[metric], table["step"]
-    known = ~np.isnan(y)
-    if axis == "Steps":
-        x = steps
-    elif axis == "Time":
-        first = story.curve["time"][0] if story.curve.n else 0.0
-        x = (table["time"] - first) / 60
-    else:
-        x = np.interp(steps, story.curve["step"], story.curve["tokens"]) if story.curve.n else steps
-    return x[known], y[known]
-
-
-def filter_log(lines: Sequence[LogLine] | Any, level: str, search: str) -> list[LogLine]:
-    """Lines of at least a level that hold all the words."""
-    levels = {"Warnings": {"warning", "error"}, "Errors": {"error"}}.get(level)
-    words = search.lower().split()
-    return [
-        line
-        for line in lines
-        if (levels is None or line.level in levels)
-        and all(word in line.text.lower() for word in words)
-    ]
-
-
-def compare_settings(
-    mine: ProjectConfig, theirs: ProjectConfig | None, *, only_different: bool
-) -> tuple[tuple[str, str, str], ...]:
-    """(setting, mine, theirs) over all sections; without a second run all that was changed."""
-    base = theirs or ProjectConfig()
-    out = []
-    for section, kind in configs.SECTIONS.items():
-        a, b = getattr(mine, section), getattr(base, section)
-        for field in dataclasses.fields(kind):
-            x, y = getattr(a, field.name), getattr(b, field.name)
-            if x != y or not only_different:
-                texts = [fields.to_text(kind, field.name, value)[:60] for value in (x, y)]
-                out.append((fields.info(kind, field.name).label, texts[0], texts[1]))
-    return tuple(out)
-
-
-def machine_rows(v: Vitals, live: RunState | None) -> tuple[tuple[str, str], ...]:
-    """The machine in detail, unknown as '-'."""
-    out = [("Processor", f"{v.n_cores} cores, {_part(v.cpu_percent, '%')} busy")]
-    out.append(("Memory", f"{fmt.size(v.ram_used_bytes)} of {fmt.size(v.ram_total_bytes)}"))
-    out.append(("This app", f"{fmt.size(v.app_ram_bytes)}, {_part(v.app_cpu_percent, '%')}"))
-    for gpu in v.gpus:
-        out.append(("Graphics card", gpu.name))
-        out.append(("Video memory", f"{fmt.size(gpu.used_bytes)} of {fmt.size(gpu.total_bytes)}"))
-        parts = (
-            _part(gpu.load_percent, "%"), _part(gpu.temperature_c, "°C"), _part(gpu.power_w, "W"),
-        )  # fmt: skip
-        out.append(("Load, heat, power", ", ".join(parts)))
-    if not v.gpus:
-        out.append(("Graphics card", "none found"))
-    out.append(("Disk", f"{fmt.size(v.disk_free_bytes)} free"))
-    if live is not None and live.plan and live.plan.n_params:
-        out.append(("Precision", live.plan.precision))
-        batch = f"{live.plan.micro_batch_size} x {live.plan.grad_accum_steps}"
-        out.append(("Micro-batch", batch))
-    return tuple(out)
-
-
-def _part(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value:.0f} {unit}"
+        run = self._runs.get(self.main)
+        if run is not None:
+            self._session.enqueue(runs.clone_config(run, self._session.config))

@@ -5,18 +5,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sllm_core import fields, fmt
 from sllm_core import messages as m
 from sllm_core.config import SamplingConfig
-from sllm_core.errors import ConfigError, DataError, SllmError
-from sllm_core.ledger import BEST_NAME, Row
+from sllm_core.ledger import BEST_NAME
 from sllm_core.project import write_text
 from sllm_ui.bus import Store
-from sllm_ui.runstate import RunState
 from sllm_ui.session import (
     Answered,
+    CheckpointWanted,
     ConfigChanged,
     DataChanged,
     ProjectChanged,
@@ -25,56 +24,28 @@ from sllm_ui.session import (
     Session,
     TurnEnded,
 )
-from sllm_ui.tabs.test import sampling as cards
+from sllm_ui.tabs.test import words
+from sllm_ui.tabs.test.passages import (
+    Passage,
+    Piece,
+    add,
+    clean,
+    length,
+    read_prompt,
+    text_of,
+)
+from sllm_ui.tabs.test.sampling import CardState, Sampler
+from sllm_ui.tabs.test.words import Choice, Problem
 
-MAX_PANE = 300_000  # characters of a pane
 # One line of the writer's pipe takes 1 MiB: prompt and answer, up to 4 bytes a character. A model
 # sees far less of a text than that.
 MAX_SENT = 100_000
 MAX_ANSWER = 150_000
-MAX_PROMPT_FILE = 1 << 20
 MAX_REMEMBERED = 20_000
 MAX_UNDO = 50
 MAX_UNDO_CHARS = 2_000_000
 RATE_EVERY_S = 0.25
-LAST_LINES = 4  # of the worker's, that are shown
 MAX_SEED = int(fields.info(SamplingConfig, "sample_seed").maximum or 0)
-DEFAULTS = SamplingConfig()
-REASONS = {
-    "eos": "end of text",
-    "stop": "stop text",
-    "length": "longest answer reached",
-    "cancelled": "stopped by you",
-}
-
-
-class Piece(NamedTuple):
-    """A stretch of text that a person gave, or that a model wrote."""
-
-    text: str
-    is_written: bool = False
-
-
-Passage = tuple[Piece, ...]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A checkpoint that can be chosen: ``best``, ``last``, a listed file or a path."""
-
-    key: str
-    title: str
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why it cannot write, the last lines of the worker, and what can be done about it."""
-
-    text: str
-    lines: tuple[str, ...] = ()
-    tone: str = "bad"
-    actions: tuple[tuple[str, str], ...] = ()  # (retry | pause | other | train, label)
-    other: str = ""  # the checkpoint that is offered
 
 
 @dataclass(frozen=True)
@@ -93,49 +64,10 @@ class State:
     rate: str = ""
     first: str = ""
     problem: Problem | None = None
-    sampling: SamplingConfig = DEFAULTS
-    texts: Mapping[str, str] = field(default_factory=dict)  # what stands in the number fields
-    errors: Mapping[str, str] = field(default_factory=dict)
-    is_new_seed: bool = False
-    preset: str = "Balanced"  # '' when the values are none
-    mine: tuple[str, ...] = ()  # presets of the user's own
-    order: str = ""
-    note: str = ""  # of the sampling card
+    card: CardState = field(default_factory=CardState)
     can_retry: bool = False
     can_undo: bool = False
     why: Mapping[str, str] = field(default_factory=dict)  # button -> why it cannot act, '' it can
-
-
-@dataclass(frozen=True)
-class Empty:
-    """What is shown while nothing can be written: words and (label, action id) for buttons."""
-
-    icon: str
-    title: str
-    text: str
-    buttons: tuple[tuple[str, str], ...]  # the action "file" is the tab's own
-
-
-EMPTY = {
-    "project": Empty(
-        "chat-square-text",
-        "No project is open",
-        "A model writes in the project it was trained in.",
-        (("Open project", "open"), ("New project", "new"), ("Try the sample", "sample")),
-    ),
-    "checkpoint": Empty(
-        "chat-square-text",
-        "There is no model to write with yet",
-        "Train first. As soon as a checkpoint is saved, it writes here.",
-        (("Go to Train", "tab_train"), ("Open a checkpoint file", "file")),
-    ),
-    "training": Empty(
-        "hourglass-split",
-        "The run has not saved a checkpoint yet",
-        "Save one now, or wait for the first. Then pause the run or write beside it.",
-        (("Save checkpoint now", "save_now"), ("Go to Train", "tab_train")),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -166,18 +98,15 @@ class Presenter:
     ) -> None:
         self._session, self._clock, self._draw_seed = session, clock, draw_seed
         values = session.settings.values
-        self._mine = cards.read_presets(values.sampling_presets)
         self.store = Store(
             State(
                 prompt=values.writer,
                 is_count_due=bool(values.writer),
-                is_new_seed=values.is_new_seed,
-                mine=tuple(self._mine),
             )
         )
+        self.sampler = Sampler(session, lambda: self.store.state.card, self._show_card)
         self.places: dict[str, tuple[str, float]] = {}  # pane -> cursor and top, for a new view
         self._root: Path | None = None
-        self._known = SamplingConfig()  # as the project has it
         self._files: tuple[str, ...] = ()  # checkpoints from elsewhere
         self._bad: set[str] = set()  # files that could not be loaded
         self._history: list[Passage] = []
@@ -195,16 +124,18 @@ class Presenter:
         self._told_run = ""  # the run beside which writing was said to be slow
         handlers: list[tuple[type, Callable[[Any], None]]] = [
             (ProjectChanged, self._on_project),
-            (ConfigChanged, self._on_config),
+            (ConfigChanged, lambda _: self.sampler.follow()),
             (DataChanged, self._on_data),
             (RunsChanged, self._on_runs),
             (RunChanged, self._on_run),
             (Answered, self._on_answer),
+            (CheckpointWanted, lambda event: self.choose(event.file)),
             (TurnEnded, self._on_turn),
         ]
         for kind, handler in handlers:
             session.bus.subscribe(kind, handler)
         self._on_project(None)
+        self.choose(session.wanted_checkpoint or "best")
         self._list()
 
     # -- events ------------------------------------------------------------------------------
@@ -224,13 +155,7 @@ class Presenter:
             )  # fmt: skip
         if project is None:
             self._update(empty="project")
-        self._known = self._session.config.sampling
-        self._show_sampling(self._known)
-
-    def _on_config(self, _: ConfigChanged) -> None:
-        if self._session.config.sampling != self._known:
-            self._known = self._session.config.sampling
-            self._show_sampling(self._known)
+        self.sampler.refresh()
 
     def _on_data(self, _: DataChanged) -> None:
         if self.store.state.prompt:
@@ -291,7 +216,7 @@ class Presenter:
         session, state = self._session, self.store.state
         if session.project is None:
             return
-        choices = list_choices(session.checkpoints, self._files, _run_names(session))
+        choices = words.list_choices(session.checkpoints, self._files, _run_names(session))
         problem = state.problem
         if choices and state.choice not in {choice.key for choice in choices}:
             name = fmt.path_text(state.choice)
@@ -303,7 +228,7 @@ class Presenter:
 
     def _offer(self, text: str, lines: tuple[str, ...] = ()) -> Problem:
         """A checkpoint cannot be used; the newest good one is offered."""
-        good = newest_good(self._session.checkpoints, self._bad | {self.store.state.choice})
+        good = words.newest_good(self._session.checkpoints, self._bad | {self.store.state.choice})
         if good is None:
             actions: tuple[tuple[str, str], ...] = (("train", "Go to Train"),)
             return Problem(f"{text} There is no other one.", lines, actions=actions)
@@ -328,17 +253,19 @@ class Presenter:
             count = state.count
             self._counting = self._session.look(count=clean(state.prompt))
         elif state.prompt:
-            count = _characters(state.prompt)
+            count = words.characters(state.prompt)
         self._update(count=count, is_count_due=False)
 
     def _counted(self, message: m.Message) -> None:
         if isinstance(message, m.TokenCount) and message.request == self._counting:
             n = message.n_tokens
             self._counting = 0
-            self._update(count=_characters(self.store.state.prompt) if n is None else _tokens(n))
+            self._update(
+                count=words.characters(self.store.state.prompt) if n is None else words.tokens(n)
+            )
         elif isinstance(message, m.Failed) and message.request in {self._counting, 0}:
             if self._counting:
-                self._update(count=_characters(self.store.state.prompt))
+                self._update(count=words.characters(self.store.state.prompt))
             self._counting = 0
 
     def load_prompt(self, path: str) -> None:
@@ -369,13 +296,12 @@ class Presenter:
         """Write behind the same text again, with the next seed."""
         if not self.store.state.why["retry"] and self._last:
             seed = self._last.seed + 1 if self._last.seed < MAX_SEED else 0
-            self._show_sampling(replace(self.store.state.sampling, sample_seed=seed))
-            self.commit()
+            self.sampler.set_seed(seed)
             self._begin(self._last.base, seed)
 
     def try_again(self) -> None:
         """The same writing once more, after it failed."""
-        if self._last and self.store.state.phase == "idle" and not self.store.state.errors:
+        if self._last and self.store.state.phase == "idle" and not self.store.state.card.errors:
             self._begin(self._last.base, self._last.seed)
 
     def stop(self) -> None:
@@ -422,12 +348,10 @@ class Presenter:
         self._update(problem=None)
 
     def _next_seed(self) -> int:
-        state = self.store.state
-        if state.is_new_seed:
-            seed = self._draw_seed(MAX_SEED)
-            self._show_sampling(replace(state.sampling, sample_seed=seed))
-        self.commit()
-        return self.store.state.sampling.sample_seed
+        if self.store.state.card.is_new_seed:
+            self.sampler.set_seed(self._draw_seed(MAX_SEED))
+        self.sampler.commit()
+        return self.store.state.card.values.sample_seed
 
     def _begin(self, base: Passage, seed: int) -> None:
         state = self.store.state
@@ -439,7 +363,7 @@ class Presenter:
         if not self._is_warm:
             status, self._loaded = "Starting the writer, some seconds", ""
         prompt = clean(text_of(base))[-MAX_SENT:]
-        request = self._session.write(prompt, state.choice, state.sampling, seed)
+        request = self._session.write(prompt, state.choice, state.card.values, seed)
         self._attempt = self._last = replace(attempt, request=request)
         self._update(
             passage=base, phase="loading", status=status, problem=None, rate="", first="",
@@ -448,21 +372,20 @@ class Presenter:
         self._tell_of_run()
 
     def _tell_of_run(self) -> None:
-        """Say once a run that the processor is shared."""
-        run, vitals = self._session.run, self._session.vitals
-        if run is None or not _is_busy(run) or run.id == self._told_run:
-            return
-        if vitals is None or not vitals.gpus:
+        """Say once a run that the machine is shared."""
+        run = self._session.run
+        if run is not None and words.is_busy(run) and run.id != self._told_run:
             self._told_run = run.id
             self._session.notify(
-                "accent", "Training and writing share the processor",
-                "Both are slower while it writes.", ("Pause the run", "pause"),
+                "accent", "Training goes on while it writes",
+                "They share the machine: both are slower for that time.",
+                ("Pause the run", "pause"),
             )  # fmt: skip
 
     def _push(self, passage: Passage) -> None:
         self._history.append(passage)
         while len(self._history) > MAX_UNDO or (
-            len(self._history) > 1 and sum(map(_length, self._history)) > MAX_UNDO_CHARS
+            len(self._history) > 1 and sum(map(length, self._history)) > MAX_UNDO_CHARS
         ):
             del self._history[0]
 
@@ -488,12 +411,14 @@ class Presenter:
             changes = {
                 "phase": "writing",
                 "status": "Writing",
-                "first": f"first token after {_wait(wait_s)}",
+                "first": f"first token after {words.wait(wait_s)}",
             } | changes
         if self._first_at is not None and now - self._rated_at >= RATE_EVERY_S:
             self._rated_at = now
             if self._n_pieces > 1 and now > self._first_at:
-                changes = {"rate": _rate((self._n_pieces - 1) / (now - self._first_at))} | changes
+                changes = {
+                    "rate": words.rate((self._n_pieces - 1) / (now - self._first_at))
+                } | changes
         self._update(**changes)
 
     def _finish(self, attempt: _Attempt, message: m.Generated) -> None:
@@ -502,8 +427,8 @@ class Presenter:
         rate = message.tokens_per_sec
         self._pour(
             phase="idle",
-            status=describe(message, is_full=self._is_full),
-            rate="" if rate is None else _rate(rate),
+            status=words.describe(message, is_full=self._is_full),
+            rate="" if rate is None else words.rate(rate),
         )
         if message.reason == "cancelled" and not self._n_chars:
             self._give_back(attempt)
@@ -518,9 +443,9 @@ class Presenter:
         self._update(phase="idle", status=status, rate="")
         if message.code.startswith("E-CKPT"):
             self._mark_bad(attempt.key)
-            problem = self._offer(_first_line(message))
+            problem = self._offer(words.first_line(message))
         else:
-            problem = explain(message, self._session.run)
+            problem = words.explain(message, self._session.run)
         self._update(problem=problem)
 
     def _give_back(self, attempt: _Attempt) -> None:
@@ -533,7 +458,7 @@ class Presenter:
         rows = self._session.checkpoints
         if key == "best" and any(row.file == BEST_NAME for row in rows):
             key = BEST_NAME
-        elif key in {"best", "last"} and (newest := newest_good(rows, set())):
+        elif key in {"best", "last"} and (newest := words.newest_good(rows, set())):
             key = newest.file
         self._bad.add(key)
 
@@ -551,111 +476,8 @@ class Presenter:
 
         self._session.task("save text", write_text, Path(path), self.whole_text(), then=done)
 
-    # -- sampling ----------------------------------------------------------------------------
-
-    def slide(self, name: str, place: float) -> None:
-        """A slider is at ``place``; `commit` stores it when it has come to rest."""
-        sampling, value = self.store.state.sampling, cards.snap(name, place)
-        if value != getattr(sampling, name) or name in self.store.state.errors:
-            self._show_sampling(cards.changed(sampling, name, value), name)
-
-    def set_text(self, name: str, text: str) -> None:
-        """A person typed a value."""
-        state = self.store.state
-        texts, errors = {**state.texts, name: text}, {**state.errors}
-        errors.pop(name, None)
-        try:
-            sampling = cards.changed(state.sampling, name, cards.parse(name, text))
-        except ConfigError as problem:
-            errors[name] = problem.what
-            self._update(texts=texts, errors=errors)
-            return
-        self._show_sampling(sampling, name, texts=texts)
-        self.commit()
-
-    def leave_field(self, name: str) -> None:
-        """The focus left a field: show its value as the program writes it."""
-        state = self.store.state
-        if name not in state.errors:
-            text = cards.to_text(name, getattr(state.sampling, name))
-            self._update(texts={**state.texts, name: text})
-
-    def commit(self) -> None:
-        """Store the values in the project, where that may be changed."""
-        sampling = self.store.state.sampling
-        if sampling == self._known or self._session.why_read_only():
-            return
-        changed = {
-            name: getattr(sampling, name)
-            for name in (*cards.SAVED, "sample_seed")
-            if getattr(sampling, name) != getattr(self._known, name)
-        }
-        self._known = sampling
-        self._session.change(changed)
-
-    def set_new_seed(self, is_on: bool) -> None:
-        """Draw a seed for each writing, or keep the one that is set."""
-        self._session.settings.change(is_new_seed=is_on)
-        self._update(is_new_seed=is_on)
-
-    def choose_preset(self, name: str) -> None:
-        """Take over the values of a preset."""
-        values = self._mine.get(name) or cards.BUILT_IN.get(name)
-        if values:
-            self.set_sampling(replace(self.store.state.sampling, **values))
-
-    def reset(self) -> None:
-        """All values as they come; the seed as well."""
-        self.set_sampling(SamplingConfig())
-
-    def set_sampling(self, sampling: SamplingConfig) -> None:
-        """All values at once."""
-        self._show_sampling(sampling)
-        self.commit()
-
-    def why_not_name(self, name: str) -> str:
-        """What is wrong with a name for a preset."""
-        return cards.check_name(name, self._mine)
-
-    def save_preset(self, name: str) -> None:
-        """Keep the present values under a name."""
-        if self.why_not_name(name):
-            return
-        sampling, word = self.store.state.sampling, name.strip()
-        values = {key: getattr(sampling, key) for key in cards.SAVED}
-        self._mine = {word: values} | {k: v for k, v in self._mine.items() if k != word}
-        self._store_presets()
-
-    def delete_preset(self, name: str) -> None:
-        """Forget a preset of the user's own."""
-        self._mine.pop(name, None)
-        self._store_presets()
-
-    def _store_presets(self) -> None:
-        self._session.settings.change(sampling_presets=cards.write_presets(self._mine))
-        self._update(
-            mine=tuple(self._mine), preset=cards.name_of(self.store.state.sampling, self._mine)
-        )
-
-    def _show_sampling(
-        self, sampling: SamplingConfig, name: str = "", texts: Mapping[str, str] | None = None
-    ) -> None:
-        """Show values; ``name`` is the one that changed, '' when all may have."""
-        state = self.store.state
-        fresh = {
-            key: cards.to_text(key, getattr(sampling, key)) for key in (*cards.SAVED, "sample_seed")
-        }
-        kept = {key: state.texts[key] for key in state.errors if key != name and name}
-        errors = {key: text for key, text in state.errors.items() if key in kept}
-        why = self._session.read_only
-        self._update(
-            sampling=sampling,
-            texts={**fresh, **kept, **(texts or {})},
-            errors=errors,
-            preset=cards.name_of(sampling, self._mine),
-            order=cards.order(sampling),
-            note=f"Not stored, the project is read-only: {why}" if why else "",
-        )
+    def _show_card(self, card: CardState) -> None:
+        self._update(card=card)
 
     def _update(self, **changes: Any) -> None:
         state = replace(self.store.state, **changes)
@@ -670,7 +492,7 @@ def reasons(state: State) -> dict[str, str]:
     is_on = state.phase != "idle"
     wait = "It is writing." if is_on else ""
     model = "There is no checkpoint yet." if not state.choices else ""
-    wrong = next(iter(state.errors.values()), "")
+    wrong = next(iter(state.card.errors.values()), "")
     cannot = wait or model or wrong
     has_text = any(piece.text for piece in state.passage)
     no_text = "" if has_text else "There is no text yet."
@@ -685,147 +507,8 @@ def reasons(state: State) -> dict[str, str]:
     }
 
 
-def list_choices(
-    rows: Iterable[Row], files: Iterable[str], run_names: Mapping[str, str]
-) -> tuple[Choice, ...]:
-    """``best``, ``last`` and each listed checkpoint, then the files from elsewhere."""
-    listed = [row for row in rows if row.state != "deleting"]
-    choices = []
-    good = [row for row in listed if row.state == "ok"]
-    if last := newest_good(good, set()):
-        best = next((row for row in good if row.file == BEST_NAME), last)
-        choices += [Choice("best", _title("best", best)), Choice("last", _title("last", last))]
-    for row in listed:
-        words = [run_names.get(row.run, "")] + ["pinned"] * ("pinned" in row.roles)
-        words += ["left behind by a resume"] * (row.state == "superseded")
-        choices.append(Choice(row.file, _title(fmt.path_text(row.file), row, *words)))
-    for path in files:
-        name = fmt.path_text(Path(path).name)
-        choices.append(Choice(path, f"{name}   from {fmt.path_text(str(Path(path).parent))}"))
-    return tuple(choices)
-
-
-def _title(name: str, row: Row, *words: str) -> str:
-    parts = [name, f"step {row.step:,}"]
-    if row.val_loss is not None:
-        parts.append(f"val {row.val_loss:.3f}")
-    return "   ".join((*parts, *filter(None, words)))
-
-
-def newest_good(rows: Iterable[Row], bad: set[str]) -> Row | None:
-    """The newest checkpoint of the newest run that has one and is not known to be bad."""
-    fit = [row for row in rows if row.state == "ok" and row.file not in bad]
-    return max(fit, key=lambda row: (row.run, row.step, row.file != BEST_NAME), default=None)
-
-
 def _run_names(session: Session) -> dict[str, str]:
     """What the runs are called, where there is more than one."""
     if len({row.run for row in session.checkpoints}) < 2:
         return {}
     return {info.run: fmt.path_text(info.name or info.run) for info in session.runs}
-
-
-def _is_busy(run: RunState | None) -> bool:
-    return run is not None and run.is_live and run.state != "paused"
-
-
-def explain(message: m.Failed, run: RunState | None) -> Problem:
-    """The words for a failed writing and what can be done about it."""
-    actions: tuple[tuple[str, str], ...] = (("retry", "Try again"),)
-    if message.code.startswith("E-TOK"):
-        return Problem(_first_line(message), actions=(("train", "Go to Train"),))
-    if message.code == "E-WORKER-DIED":
-        text = f"{_first_line(message)} Your text is still here."
-        return Problem(text, message.last_lines[-LAST_LINES:], actions=actions)
-    if run is not None and run.state == "running":
-        pause = ("pause", "Pause the run")
-        return Problem(_first_line(message), tone="warn", actions=(pause, *actions))
-    return Problem(_first_line(message), message.last_lines[-LAST_LINES:], actions=actions)
-
-
-def _first_line(message: m.Failed) -> str:
-    """What happened; the lines after it advise users of the command line."""
-    return (message.text or message.code).splitlines()[0].removesuffix(f" [{message.code}]")
-
-
-def describe(message: m.Generated, *, is_full: bool = False) -> str:
-    """``56 tokens, end of text, seed 42``."""
-    reason = REASONS.get(message.reason, message.reason)
-    if is_full and message.reason == "cancelled":
-        reason = "as much as is written at once; Continue goes on"
-    if message.reason == "eos" and not message.n_tokens:
-        return f"The model ended the text at once, seed {message.seed}"
-    return f"{_tokens(message.n_tokens)}, {reason}, seed {message.seed}"
-
-
-def text_of(passage: Passage) -> str:
-    """All of it as one text."""
-    return "".join(piece.text for piece in passage)
-
-
-def _length(passage: Passage) -> int:
-    return sum(len(piece.text) for piece in passage)
-
-
-def add(passage: Passage, text: str) -> Passage:
-    """The passage with written text behind it."""
-    if passage and passage[-1].is_written:
-        return (*passage[:-1], Piece(passage[-1].text + text, True))
-    return (*passage, Piece(text, True))
-
-
-def clean(text: str) -> str:
-    """Text that every encoder takes: pairs of surrogates joined, single ones replaced, no NUL."""
-    if text.isascii() and "\0" not in text:
-        return text
-    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return whole.replace("\0", "")
-
-
-def read_prompt(path: str) -> str:
-    """The text of a file, as UTF-8 or UTF-16 with its mark.
-
-    Raises:
-        DataError: it cannot be read, is no text, or too long.
-    """
-    name = fmt.path_text(Path(path).name)
-    safe = "The prompt was not changed."
-    try:
-        with Path(path).open("rb") as file:
-            body = file.read(MAX_PROMPT_FILE + 1)
-    except OSError as problem:
-        what = f"{name} cannot be read ({problem.strerror or problem})."
-        raise DataError("SOURCE", what, safe=safe) from problem
-    marked = body.startswith((b"\xff\xfe", b"\xfe\xff"))
-    try:
-        text = body.decode("utf-16" if marked else "utf-8-sig")
-    except UnicodeDecodeError as problem:
-        if len(body) <= MAX_PROMPT_FILE:
-            raise _no_text(name, safe) from problem
-        text = "x" * (MAX_PANE + 1)  # too long in any case
-    if "\0" in text:
-        raise _no_text(name, safe)
-    if len(text) > MAX_PANE:
-        what = f"{name} is too long: a prompt has up to {MAX_PANE:,} characters."
-        raise DataError("SOURCE", what, safe=safe, todo="Take a part of it.")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _no_text(name: str, safe: str) -> SllmError:
-    return DataError("SOURCE", f"{name} is no text in UTF-8 or UTF-16.", safe=safe)
-
-
-def _tokens(n: int) -> str:
-    return "1 token" if n == 1 else f"{n:,} tokens"
-
-
-def _characters(text: str) -> str:
-    return "1 character" if len(text) == 1 else f"{len(text):,} characters"
-
-
-def _rate(per_s: float) -> str:
-    return f"{per_s:,.0f} tokens/s" if per_s >= 10 else f"{per_s:.1f} tokens/s"
-
-
-def _wait(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -1,15 +1,16 @@
-"""The sampling card without its widgets: presets, sliders, stop texts and the order of filters."""
+"""The sampling card without its widgets: values, sliders, presets, and how a token is found."""
 
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sllm_core import fields
 from sllm_core.config import SamplingConfig
 from sllm_core.errors import ConfigError
+from sllm_ui.session import Session
 
 DRAWING = ("temperature", "top_k", "top_p", "repetition_penalty")  # what every preset sets
 SLIDING = (*DRAWING, "max_new_tokens")
@@ -17,6 +18,8 @@ SAVED = (*SLIDING, "stop")  # what a preset of the user's sets
 LIKELIEST_BELOW = 1e-5  # a temperature under this is 0, as in sllm_core.sampler
 MAX_NAME = 40
 MAX_PRESETS = 50
+DEFAULTS = SamplingConfig()
+NAMES = (*SAVED, "sample_seed")  # all fields of the card
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ SLIDES = {
     "max_new_tokens": Slide(10, 1000, 10),
 }
 BUILT_IN: dict[str, dict[str, Any]] = {
-    "Balanced": {name: getattr(SamplingConfig(), name) for name in DRAWING},
+    "Balanced": {name: getattr(DEFAULTS, name) for name in DRAWING},
     "Precise": dict(zip(DRAWING, (0.3, 20, 0.8, 1.1), strict=True)),
     "Bold": dict(zip(DRAWING, (1.1, 100, 0.98, 1.1), strict=True)),
     "Greedy": dict(zip(DRAWING, (0.0, 0, 1.0, 1.2), strict=True)),
@@ -48,11 +51,15 @@ def snap(name: str, place: float) -> float | int:
     slide = SLIDES[name]
     steps = round((place - slide.low) / slide.step)
     value = min(slide.high, max(slide.low, slide.low + steps * slide.step))
-    return int(value) if isinstance(getattr(SamplingConfig(), name), int) else round(value, 4)
+    return int(value) if isinstance(getattr(DEFAULTS, name), int) else round(value, 4)
 
 
 def changed(sampling: SamplingConfig, name: str, value: Any) -> SamplingConfig:
-    """The same with one value replaced."""
+    """The same with one value replaced.
+
+    Raises:
+        ConfigError: it is none that the field takes.
+    """
     return replace(sampling, **{name: value})
 
 
@@ -64,15 +71,14 @@ def to_text(name: str, value: Any) -> str:
 
 
 def parse(name: str, text: str) -> Any:
-    """The checked value that a person typed.
+    """The value that a person typed.
 
     Raises:
-        ConfigError: it is none that the field takes.
+        ConfigError: it is of another type.
     """
     value = fields.parse(SamplingConfig, name, text)
     if name == "stop":
         value = tuple(_unescape(stop) for stop in value)
-    SamplingConfig(**{name: value})
     return value
 
 
@@ -144,3 +150,154 @@ def check_name(name: str, mine: Iterable[str]) -> str:
     if len(set(mine) | {word}) > MAX_PRESETS:
         return f"There are {MAX_PRESETS} already; delete one first."
     return ""
+
+
+# --- what the card shows and does
+
+
+@dataclass(frozen=True)
+class CardState:
+    """Everything the card shows."""
+
+    values: SamplingConfig = DEFAULTS
+    texts: Mapping[str, str] = field(default_factory=dict)  # what stands in the number fields
+    errors: Mapping[str, str] = field(default_factory=dict)
+    is_new_seed: bool = False
+    preset: str = "Balanced"  # '' when the values are none
+    mine: tuple[str, ...] = ()  # presets of the user's own
+    order: str = ""
+    note: str = ""
+
+
+class Sampler:
+    """Handlers of the card.
+
+    Args:
+        session: holds the values of the project and the presets of the user.
+        get: the card as it is shown.
+        put: shows another one.
+    """
+
+    def __init__(
+        self, session: Session, get: Callable[[], CardState], put: Callable[[CardState], None]
+    ) -> None:
+        self._session, self._get, self._put = session, get, put
+        self._mine = read_presets(session.settings.values.sampling_presets)
+        self._known = DEFAULTS  # as the project has them
+
+    def follow(self) -> None:
+        """Take over what the project has, when that is new."""
+        if self._session.config.sampling != self._known:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Show what the project and the settings have."""
+        self._known = self._session.config.sampling
+        is_new_seed = self._session.settings.values.is_new_seed
+        self._put(replace(self._get(), is_new_seed=is_new_seed, mine=tuple(self._mine)))
+        self._show(self._known)
+
+    def slide(self, name: str, place: float) -> None:
+        """A slider is at ``place``; `commit` stores it when it has come to rest."""
+        card, value = self._get(), snap(name, place)
+        if value != getattr(card.values, name) or name in card.errors:
+            self._show(changed(card.values, name, value), name)
+
+    def set_text(self, name: str, text: str) -> None:
+        """A person typed a value."""
+        card = self._get()
+        texts = {**card.texts, name: text}
+        try:
+            values = changed(card.values, name, parse(name, text))
+        except ConfigError as problem:
+            self._put(replace(card, texts=texts, errors={**card.errors, name: problem.what}))
+            return
+        self._show(values, name, texts=texts)
+        self.commit()
+
+    def leave_field(self, name: str) -> None:
+        """The focus left a field: show its value as the program writes it."""
+        card = self._get()
+        if name not in card.errors:
+            text = to_text(name, getattr(card.values, name))
+            self._put(replace(card, texts={**card.texts, name: text}))
+
+    def commit(self) -> None:
+        """Store the values in the project, where that may be changed."""
+        values = self._get().values
+        if values == self._known or self._session.why_read_only():
+            return
+        new = {
+            name: getattr(values, name)
+            for name in NAMES
+            if getattr(values, name) != getattr(self._known, name)
+        }
+        self._known = values
+        self._session.change(new)
+
+    def set_new_seed(self, is_on: bool) -> None:
+        """Draw a seed for each writing, or keep the one that is set."""
+        self._session.settings.change(is_new_seed=is_on)
+        self._put(replace(self._get(), is_new_seed=is_on))
+
+    def set_seed(self, seed: int) -> None:
+        """Write with this seed from now on."""
+        self._show(replace(self._get().values, sample_seed=seed), "sample_seed")
+        self.commit()
+
+    def set_values(self, values: SamplingConfig) -> None:
+        """All values at once."""
+        self._show(values)
+        self.commit()
+
+    def reset(self) -> None:
+        """All values as they come; the seed as well."""
+        self.set_values(DEFAULTS)
+
+    def choose_preset(self, name: str) -> None:
+        """Take over the values of a preset."""
+        found = self._mine.get(name) or BUILT_IN.get(name)
+        if found:
+            self.set_values(replace(self._get().values, **found))
+
+    def why_not_name(self, name: str) -> str:
+        """What is wrong with a name for a preset."""
+        return check_name(name, self._mine)
+
+    def save_preset(self, name: str) -> None:
+        """Keep the present values under a name."""
+        if self.why_not_name(name):
+            return
+        values, word = self._get().values, name.strip()
+        new = {key: getattr(values, key) for key in SAVED}
+        self._mine = {word: new} | {k: v for k, v in self._mine.items() if k != word}
+        self._store_presets()
+
+    def delete_preset(self, name: str) -> None:
+        """Forget a preset of the user's own."""
+        self._mine.pop(name, None)
+        self._store_presets()
+
+    def _store_presets(self) -> None:
+        self._session.settings.change(sampling_presets=write_presets(self._mine))
+        card = self._get()
+        preset = name_of(card.values, self._mine)
+        self._put(replace(card, mine=tuple(self._mine), preset=preset))
+
+    def _show(
+        self, values: SamplingConfig, name: str = "", texts: Mapping[str, str] | None = None
+    ) -> None:
+        """Show values; ``name`` is the one that changed, '' when all may have."""
+        card, why = self._get(), self._session.read_only
+        fresh = {key: to_text(key, getattr(values, key)) for key in NAMES}
+        kept = {key: card.texts[key] for key in card.errors if key != name and name}
+        card = replace(
+            card,
+            values=values,
+            texts={**fresh, **kept, **(texts or {})},
+            errors={key: text for key, text in card.errors.items() if key in kept},
+            preset=name_of(values, self._mine),
+            order=order(values),
+            note=f"Not stored, the project is read-only: {why}" if why else "",
+        )
+        self._put(card)

@@ -9,7 +9,10 @@ from sllm_core import fields, fmt
 from sllm_core.config import SamplingConfig
 from sllm_ui.actions import BY_ID
 from sllm_ui.tabs.test import sampling as cards
-from sllm_ui.tabs.test.presenter import EMPTY, MAX_PANE, Piece, Presenter, Problem, State
+from sllm_ui.tabs.test.passages import MAX_PANE, Piece
+from sllm_ui.tabs.test.presenter import Presenter, State
+from sllm_ui.tabs.test.sampling import CardState
+from sllm_ui.tabs.test.words import EMPTY, Problem
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.controls import button, check, combo, empty, entry, set_button, slider
 from sllm_ui.widgets.form import explain
@@ -194,7 +197,8 @@ class View(Box):
             for name, pane in self._panes():
                 if name in self._it.places:
                     pane.go_to(self._it.places[name])
-        self._sampling.render(old, new)
+        if differs("card"):
+            self._sampling.render(old.card if old else None, new.card)
         if new.is_count_due and differs("prompt", "is_count_due"):
             self._later("settle", SETTLE_MS, self._it.settle)
 
@@ -207,7 +211,7 @@ class View(Box):
         for pending in self._afters.values():
             self.after_cancel(pending)
         self._sampling.flush()
-        self._it.commit()
+        self._it.sampler.commit()
         self._it.remember()
         self._it.places = {name: pane.place() for name, pane in self._panes()}
         super().destroy()
@@ -348,7 +352,8 @@ class _Sampling(Card):
         later: Callable[[str, int, Callable[[], None]], None],
     ) -> None:
         super().__init__(master, "Sampling", "sliders2", pad=14)
-        self._it, self._desk, self._later = presenter, desk, later
+        self._it, self._sampler = presenter, presenter.sampler
+        self._desk, self._later = desk, later
         reset = button(
             self.head, "Reset", kind="ghost", small=True, command=self._reset,
             tip="All values as they were at first",
@@ -362,7 +367,7 @@ class _Sampling(Card):
         for name in ("sample_seed", "stop"):
             self._fields[name] = _Field(self.body, name, self._typed, self._left)
         self._new_seed = check(
-            self.body, "New seed each time", on_change=presenter.set_new_seed,
+            self.body, "New seed each time", on_change=self._sampler.set_new_seed,
             tip="Draws a seed for each writing, so that each text is another one. The seed that "
             "was drawn is shown above.",
         )  # fmt: skip
@@ -393,7 +398,7 @@ class _Sampling(Card):
         )  # fmt: skip
         self._presets.pack(side="left", fill="x", expand=True)
 
-    def render(self, old: State | None, new: State) -> None:
+    def render(self, old: CardState | None, new: CardState) -> None:
         """Show what differs."""
         if old is None or (old.preset, old.mine) != (new.preset, new.mine):
             self._presets.set_values([*cards.BUILT_IN, *new.mine])
@@ -404,7 +409,7 @@ class _Sampling(Card):
             for name, field in self._fields.items():
                 if name not in self._pending:
                     field.show(new.texts[name], new.errors.get(name, ""))
-                field.place(new.sampling)
+                field.place(new.values)
         if old is None or old.is_new_seed != new.is_new_seed:
             self._new_seed.set_value(new.is_new_seed)
             why = "A new seed is drawn each time."
@@ -422,7 +427,7 @@ class _Sampling(Card):
         """Take over what is being typed now."""
         pending, self._pending = self._pending, {}
         for name, text in pending.items():
-            self._it.set_text(name, text)
+            self._sampler.set_text(name, text)
 
     def _typed(self, name: str, text: str) -> None:
         self._pending[name] = text
@@ -430,41 +435,41 @@ class _Sampling(Card):
 
     def _left(self, name: str) -> None:
         self.flush()
-        self._it.leave_field(name)
+        self._sampler.leave_field(name)
 
     def _slid(self, name: str, value: float) -> None:
         self._pending.pop(name, None)
-        self._it.slide(name, value)
-        self._later("commit", REST_MS, self._it.commit)
+        self._sampler.slide(name, value)
+        self._later("commit", REST_MS, self._sampler.commit)
 
     def _chosen(self, name: str) -> None:
         self._pending = {}
-        self._it.choose_preset(name)
+        self._sampler.choose_preset(name)
 
     def _reset(self) -> None:
         self._pending = {}
-        before = self._it.store.state.sampling
-        self._it.reset()
-        if before != self._it.store.state.sampling:
-            undo = ("Undo", partial(self._it.set_sampling, before))
+        before = self._it.store.state.card.values
+        self._sampler.reset()
+        if before != self._it.store.state.card.values:
+            undo = ("Undo", partial(self._sampler.set_values, before))
             self._desk.toast("accent", "All values are as at first", "", undo)
 
     def _ask_name(self) -> None:
-        state = self._it.store.state
-        name = state.preset if state.preset in state.mine else ""
+        card = self._it.store.state.card
+        name = card.preset if card.preset in card.mine else ""
         self._desk.dialogs.ask_text(
-            "Save these values", "Name", name, self._it.save_preset,
-            check=self._it.why_not_name, ok="Save",
+            "Save these values", "Name", name, self._sampler.save_preset,
+            check=self._sampler.why_not_name, ok="Save",
         )  # fmt: skip
 
     def _do_delete(self) -> None:
-        state = self._it.store.state
-        name, values = state.preset, state.sampling
-        self._it.delete_preset(name)
+        card = self._it.store.state.card
+        name, values = card.preset, card.values
+        self._sampler.delete_preset(name)
 
         def undo() -> None:
-            self._it.set_sampling(values)
-            self._it.save_preset(name)
+            self._sampler.set_values(values)
+            self._sampler.save_preset(name)
 
         self._desk.toast("accent", "The preset is deleted", name, ("Undo", undo))
 

@@ -11,6 +11,7 @@ from sllm_core.config import ModelConfig, ProjectConfig, TokenizerConfig, TrainC
 from sllm_core.errors import ConfigError
 from sllm_core.fields import info, parse, to_text
 from sllm_ui.tabs.train.forecast import Forecast, save_every
+from sllm_ui.tabs.train.watch import short_time
 
 
 @dataclass(frozen=True)
@@ -285,7 +286,7 @@ def summaries_of(config: ProjectConfig, forecast: Forecast) -> dict[str, str]:
         "Epochs": "1 epoch" if text == "1" else f"{text} epochs",
         "Steps": f"{text} steps",
         "Tokens": f"{fmt.count(train.max_tokens)} tokens",
-        "Time": fmt.duration(train.max_time_s),
+        "Time": short_time(train.max_time_s),
     }[kind]
     decay = f", {train.warmup_ratio:.0%} warm-up" if train.warmup_ratio else ""
     saving = ", saves memory" if train.gradient_checkpointing else ""

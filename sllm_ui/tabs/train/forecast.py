@@ -19,7 +19,7 @@ HUGE_BYTES = 1 << 30  # encode.py: more text keeps a smaller share apart
 
 BYTES_PER_NEW_TOKEN = 200  # tokenizer.advise_vocab_size: text that each token needs
 AIM = auto.TOKENS_PER_PARAMETER
-MANY_PASSES = 8  # the same text gains little after about four passes (arXiv 2305.16264)
+MANY_PASSES, TOO_MANY = auto.MOST_EPOCHS, 20.0  # the second is the most that automatic takes
 PROBE_FLOPS = {"cpu": 2e11, "cuda": 2e13}  # a trial by itself must not take longer than moments
 
 
@@ -62,6 +62,7 @@ class Forecast:
     disk_bytes: int | None
     fit: str  # fits | tight | no | never | disk | unknown
     n_windows: int | None = None
+    is_batch_known: bool = True  # it was set, or there is text that it follows from
     update_flops: float = 0.0  # of the optimizer, beside those of the micro-batches
 
     @property
@@ -185,6 +186,7 @@ def make_forecast(
         disk_bytes=one * _kept(train, steps) if steps is not None else None,
         fit=_fit(memory.total, one, machine, is_split=micro > 1),
         n_windows=n_windows,
+        is_batch_known=config.train.batch_size is not None or tokens is not None,
         update_flops=auto.update_flops(shape, train.optimizer),
     )
 
@@ -308,9 +310,10 @@ def advice(forecast: Forecast) -> tuple[str, str]:
         return "", "muted"
     if (forecast.epochs or 0) > MANY_PASSES:
         return (
-            f"The text is read {forecast.epochs:.0f} times: more text helps, "
-            "or a smaller model with fewer epochs.", "warn",
-        )  # fmt: skip
+            f"The text is read {forecast.epochs:.0f} times; after about {MANY_PASSES:.0f} it is "
+            "rather learnt by heart. More text helps, or a smaller model.",
+            "warn" if (forecast.epochs or 0) > TOO_MANY else "muted",
+        )
     if ratio < AIM / 10:
         return "Far fewer than 20: a smaller model learns more from this text.", "warn"
     if ratio < AIM / 2:

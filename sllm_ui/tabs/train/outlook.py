@@ -146,8 +146,7 @@ def _figures(f: Forecast) -> tuple[Figure, ...]:
         if f.text.train_tokens is not None
         else "nothing is scanned yet"
     )
-    knows_batch = f.text.train_tokens is not None or f.train.batch_size == 1
-    batch = f.tokens_per_step if knows_batch else None
+    batch = f.tokens_per_step if f.is_batch_known else None
     ratio = f.tokens_per_parameter
     passes = f.epochs
     return (

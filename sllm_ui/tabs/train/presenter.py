@@ -3,6 +3,7 @@
 Its parts have a class each: `measuring` (Auto-Select, trial step), `resuming`, `watching` (the run).
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,7 @@ from sllm_ui.tabs.train.resuming import Resuming
 from sllm_ui.tabs.train.state import FormState, GoState, PresetState, ResumeState, State
 from sllm_ui.tabs.train.watching import Watching
 
+DOUBLE_S = 1.5  # a second press on Start so soon is a double click, not a wish for a second run
 ON_A_RUN = "A run is on. Set up next run unlocks what counts for another one."
 
 
@@ -46,6 +48,7 @@ class Presenter:
         self._drafts: dict[str, Draft] = {}
         self._budget_draft: tuple[str, Draft] | None = None  # (kind, what was typed)
         self._machine = Machine()
+        self._started_at = -DOUBLE_S
         self._seen: tuple[object, ...] = ()
         bus = session.bus
         bus.subscribe(ProjectChanged, lambda _: self._on_project())
@@ -323,7 +326,7 @@ class Presenter:
         session = self.session
         if session.is_training:
             why = session.why_read_only() or self._why_not_settings()
-            return GoState("Queue this run", True, why)
+            return GoState("Queue", True, why)
         why = session.why_not_start() or self._why_not_settings()
         is_risky = not why and f.fit == "no"
         hint = "It may not fit into the memory that is free now." if is_risky else ""
@@ -333,7 +336,7 @@ class Presenter:
         """Start a run, or queue one while another is on."""
         self.settle()
         if self.session.is_training:
-            if self.store.state.go.why:
+            if self.store.state.go.why or time.monotonic() - self._started_at < DOUBLE_S:
                 return False
             self.session.enqueue()
             self.plan_next(False)
@@ -342,6 +345,7 @@ class Presenter:
             self.session.notify("warn", "Training cannot start", why)
             return False
         self.measuring.give_way()
+        self._started_at = time.monotonic()
         return self.session.start_training()
 
     def resume(self) -> bool:

@@ -115,6 +115,7 @@ class RunView:
     n_samples: int = 0
     sample_at: int = 0
     is_live: bool = False
+    has_steps: bool = False
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class View(Box):
             self._forecast.render(new)
         if differs("resume"):
             self._resume.render(new)
-        if differs("resume", "go", "run", "form"):
+        if differs("resume", "go", "run", "form", "advice"):
             self._go.render(old, new)
         if old is None or old.resume.is_open != new.resume.is_open:
             self._show_resume(new.resume.is_open)

@@ -262,28 +262,26 @@ class GoRow(Box):
             self._row, icon="chevron-down", command=self._toggle,
             tip="Choose the checkpoint to go on from",
         )  # fmt: skip
-        self._more.pack(side="right", padx=(px(4), 0))
         self._resume = button(self._row, "Resume", "arrow-clockwise", command=presenter.resume)
-        self._resume.pack(side="right", padx=(px(8), 0))
         self._start = button(
             self._row, "Start training", "play-fill", "primary", command=presenter.start
         )
         self._start.pack(side="left", fill="x", expand=True)
-        self._live = Box(self)
-        self._pause = button(
-            self._live, "Pause", "pause-fill", command=lambda: desk.act("pause"),
-            tip="Pause after this step; you can write with the model meanwhile (Ctrl+P)",
-        )  # fmt: skip
-        self._save = button(
-            self._live, "Save now", "save", command=lambda: desk.act("save_now"),
-            tip="Write a checkpoint after this step (Ctrl+S)",
-        )  # fmt: skip
         self._stop = button(
-            self._live, "Stop", "stop-fill", "danger", command=lambda: desk.act("stop"),
+            self._row, "Stop", "stop-fill", "danger", command=lambda: desk.act("stop"),
             tip="Save a checkpoint, then stop (Ctrl+.)",
         )  # fmt: skip
-        for i, control in enumerate((self._pause, self._save, self._stop)):
-            control.pack(side="left", fill="x", expand=True, padx=(px(8) if i else 0, 0))
+        self._save = button(
+            self._row, icon="save", command=lambda: desk.act("save_now"),
+            tip="Save now: write a checkpoint after this step (Ctrl+S)",
+        )  # fmt: skip
+        self._pause = button(
+            self._row, "Pause", "pause-fill", command=lambda: desk.act("pause"),
+            tip="Pause after this step; you can write with the model meanwhile (Ctrl+P)",
+        )  # fmt: skip
+        self._idle = (self._more, self._resume)
+        self._live = (self._stop, self._save, self._pause)
+        self._is_live: bool | None = None
 
     def _toggle(self) -> None:
         self._presenter.resuming.open(not self._presenter.store.state.resume.is_open)
@@ -291,7 +289,8 @@ class GoRow(Box):
     def render(self, old: State | None, new: State) -> None:
         """Show what can be done now."""
         go, resume, run = new.go, new.resume, new.run
-        kind = "default" if go.is_queue or resume.is_open else "primary"
+        is_other = go.is_queue or resume.is_open or new.advice.status == "ready"
+        kind = "default" if is_other else "primary"  # one primary button at a time
         set_button(self._start, go.label, "list-task" if go.is_queue else "play-fill", kind)
         tips = (
             "A run with these settings begins when the present one is done",
@@ -310,17 +309,21 @@ class GoRow(Box):
         else:
             self._why.pack_forget()
         is_live = run is not None and run.is_live
+        if is_live != self._is_live:
+            self._is_live = is_live
+            self._lay(self._live if is_live else self._idle)
         if is_live and run is not None:
-            self._show_live(run.state)
-            self._live.pack(fill="x", pady=(0, px(8)), before=self._row)
-            self._resume.pack_forget()
-            self._more.pack_forget()
-        else:
-            self._live.pack_forget()
-            self._more.pack(side="right", padx=(px(4), 0), before=self._start)
-            self._resume.pack(side="right", padx=(px(8), 0), before=self._start)
+            self._show_live(run.state, run.has_steps)
 
-    def _show_live(self, state: str) -> None:
+    def _lay(self, shown: tuple[Any, ...]) -> None:
+        """These at the right of Start, from the right edge on."""
+        for control in (*self._idle, *self._live):
+            control.pack_forget()
+        for control in shown:
+            gap = px(4 if control is self._more else 8)
+            control.pack(side="right", padx=(gap, 0), before=self._start)
+
+    def _show_live(self, state: str, has_steps: bool) -> None:
         is_paused = state == "paused"
         set_button(
             self._pause,
@@ -329,5 +332,6 @@ class GoRow(Box):
         )
         why = "" if state in {"running", "paused"} else f"The run is {state}."
         enable(self._pause, not why, why)
+        why = why or ("" if has_steps else "There is nothing to save before the first step.")
         enable(self._save, not why, why)
         set_button(self._stop, "End now" if state == "stopping" else "Stop")

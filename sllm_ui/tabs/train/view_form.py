@@ -382,7 +382,7 @@ class AdvicePanel(Box):
         self._row = Box(self)
         self._row.pack(side="bottom", fill="x", pady=(px(10), 0))
         self._apply = button(
-            self._row, "Apply", "check-lg", "default", command=presenter.apply_advice,
+            self._row, "Apply", "check-lg", "primary", command=presenter.apply_advice,
             tip="Take these settings over; Undo brings the old ones back",
         )  # fmt: skip
         self._keep = button(

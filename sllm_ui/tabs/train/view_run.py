@@ -31,7 +31,7 @@ from sllm_ui.widgets.kit import (
     tooltip,
 )
 
-LOW = 248  # logical px of the row of samples and log
+LOW, LOWER = 248, 200  # logical px of the row of samples and log; beside a banner
 NARROW = 600  # logical px below which the span of the chart has no switch
 TONES = {"good": "good", "warning": "warn", "error": "bad", "info": ""}
 LAST = 1000  # steps of the short view
@@ -226,6 +226,7 @@ class RunPage(Box):
         return any(getattr(old, name) != getattr(new, name) for name in names)
 
     def _show_banner(self, banner: Banner | None) -> None:
+        self._low.configure(height=px(LOW if banner is None else LOWER))
         if banner is None:
             self._banner.pack_forget()
         else:
@@ -541,8 +542,11 @@ class LogPane:
             command=lambda: desk.copy(presenter.watching.log_text()),
         )  # fmt: skip
         copy.pack(side="right")
-        panel, self._text = pane(body, 3, mono=True, wrap="none", read_only=True)
+        panel, self._text = pane(body, 3, mono=True, read_only=True)
+        indent = kit.skin().fonts["mono_s"].measure("00:00:00  ")
         self._text.configure(font="mono_s")
+        self._text.tag_configure("line", lmargin2=indent)
+        self._text.tag_configure("more", lmargin1=indent, lmargin2=indent)
         tooltip(self._text, "What the run has said")
         panel.pack(fill="both", expand=True)
         self._run, self._n = "", 0
@@ -560,14 +564,13 @@ class LogPane:
         self._n = n
         is_at_end = not self._text.winfo_ismapped() or self._text.yview()[1] >= 1.0
         append_text(self._text, "")  # notes whether the end is followed
-        pieces: list[str] = []
+        pieces: list[Any] = []
         for line in lines:
-            pieces += [
-                f"{clock_text(line.time)}  ",
-                "muted",
-                f"{line.text}\n",
-                TONES.get(line.level, ""),
-            ]
+            pieces += [f"{clock_text(line.time)}  ", ("muted", "line")]
+            first, _, rest = line.text.partition("\n")
+            pieces += [f"{first}\n", (TONES.get(line.level, ""), "line")]
+            if rest:
+                pieces += [f"{rest}\n", (TONES.get(line.level, ""), "more")]
         self._text.configure(state="normal")
         self._text.insert("end", *pieces)  # one call: a thousand lines cost no more than ten
         extra = int(self._text.index("end-1c").split(".")[0]) - KEPT

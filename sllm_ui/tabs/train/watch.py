@@ -7,6 +7,8 @@ from sllm_core import fmt
 from sllm_core import messages as m
 from sllm_ui.runstate import MEAN_OF, STEPS, RunState
 
+LAST_LINES = 3  # of a worker that died: the log has all of them
+
 
 @dataclass(frozen=True)
 class TileText:
@@ -197,9 +199,10 @@ def banner(run: RunState, newest_step: int | None) -> Banner | None:
         text = f"Its process ended without a last word, as by a power cut. {kept}".strip()
         return Banner("warn", f"The run was cut off{at}", text, go_on=f"Continue {where}")
     if isinstance(run.end, m.Failed):
-        words = run.end.text.removesuffix(f"[{run.end.code}]").strip()
+        words = " ".join(run.end.text.removesuffix(f"[{run.end.code}]").split())
         go_on = f"Continue {where}" if newest_step is not None else ""
-        return Banner("bad", "The run failed", words, run.end.last_lines[-6:], run.end.code, go_on)
+        lines = run.end.last_lines[-LAST_LINES:]
+        return Banner("bad", "The run failed", words, lines, run.end.code, go_on)
     if run.state == "paused" and run.reason:
         return Banner("warn", "The run waits", run.reason)
     return None

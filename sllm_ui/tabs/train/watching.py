@@ -41,6 +41,7 @@ class Watching:
             banner=watch.banner(run, self._resuming.newest_step(run.id)), n_lines=run.n_lines,
             sample=self._samples[at] if self._samples else None,
             n_samples=len(self._samples), sample_at=at, is_live=run.is_live,
+            has_steps=run.step is not None,
         )  # fmt: skip
 
     def show(self) -> None:

@@ -1,0 +1,210 @@
+"""The lists of the Monitor tab as words: runs, checkpoints, readings of the machine."""
+
+import dataclasses
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sllm_core import fmt
+from sllm_core import messages as m
+from sllm_core.jobs.vitals import GpuVitals, Vitals
+from sllm_core.ledger import Row
+from sllm_ui.runstate import RunState
+
+STATES = {
+    "running": ("Training", "accent"),
+    "starting": ("Starting", "accent"),
+    "paused": ("Paused", "warn"),
+    "stopping": ("Stopping", "warn"),
+    "done": ("Done", "good"),
+    "stopped": ("Stopped", "warn"),
+    "failed": ("Failed", "bad"),
+    "interrupted": ("Interrupted", "warn"),
+    "queued": ("Queued", "muted"),
+}
+COLUMNS = ("Name", "Model", "Status", "Loss", "Bits/byte", "Tokens/s", "Time")
+Badge = tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One line of the table of runs."""
+
+    id: str
+    name: str
+    state: str
+    n_params: int | None
+    best: float | None
+    bpb: float | None
+    tokens_per_sec: float | None
+    elapsed_s: float | None
+    is_pinned: bool
+    note: str
+
+    @property
+    def status(self) -> tuple[str, str]:
+        """Word and tone of the badge."""
+        return STATES.get(self.state, (self.state, "muted"))
+
+    def texts(self) -> tuple[Any, ...]:
+        """One value a column."""
+        return (
+            f"{'★ ' if self.is_pinned else ''}{self.name}",
+            fmt.count(self.n_params),
+            self.status,
+            fmt.number(self.best),
+            fmt.number(self.bpb),
+            fmt.count(self.tokens_per_sec),
+            clock(self.elapsed_s),
+        )
+
+    def keys(self) -> tuple[Any, ...]:
+        """What each column is sorted by."""
+        figures = (self.best, self.bpb, self.tokens_per_sec, self.elapsed_s)
+        return (self.name.casefold(), self.n_params, self.status[0], *figures)
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """One line of the table of checkpoints."""
+
+    file: str
+    name: str  # the file's name as it may be shown
+    step: str
+    val_loss: str
+    size: str
+    badge: Badge
+    is_pinned: bool
+
+
+def run_row(info: m.RunInfo, live: RunState | None) -> RunRow:
+    """A run as one line of words."""
+    row = RunRow(
+        id=info.run,
+        name=fmt.path_text(info.name) if info.name else short_name(info.run),
+        state=info.state,
+        n_params=info.n_params,
+        best=info.best_val_loss,
+        bpb=info.val_bpb,
+        tokens_per_sec=info.tokens_per_sec,
+        elapsed_s=info.elapsed_s,
+        is_pinned=info.is_pinned,
+        note=fmt.path_text(info.note),
+    )
+    return live_row(row, live) if live is not None and live.id == info.run else row
+
+
+def live_row(row: RunRow, live: RunState) -> RunRow:
+    """The line of a run that is followed, with its figures of now."""
+    changes: dict[str, Any] = {"state": live.state}
+    if live.best:
+        changes |= {"best": live.best.val_loss, "bpb": live.best.val_bpb}
+    if live.is_live and live.started:
+        changes["elapsed_s"] = float(int(time.time() - live.started))
+    if live.plan and live.plan.n_params:
+        changes["n_params"] = live.plan.n_params
+    if live.is_live and live.step and live.step.tokens_per_sec:
+        changes["tokens_per_sec"] = float(f"{live.step.tokens_per_sec:.2g}")  # it flickers
+    return dataclasses.replace(row, **changes)
+
+
+def short_name(run_id: str) -> str:
+    """``20261122-185411-train-1a2b -> 22 Nov 18:54:11``."""
+    try:
+        stamp = time.strptime(run_id[:15], "%Y%m%d-%H%M%S")
+    except ValueError:
+        return fmt.path_text(run_id)
+    return time.strftime("%d %b %H:%M:%S", stamp).lstrip("0")
+
+
+def clock(seconds: float | None) -> str:
+    """``3725 -> '1:02:05'``; unknown is '-'."""
+    if seconds is None or not 0 <= seconds < 1e8:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def in_order(rows: Sequence[RunRow], column: int, *, is_descending: bool) -> tuple[RunRow, ...]:
+    """Pinned ones first, then by a column, unknown values last; column -1: newest first."""
+    ordered = sorted(rows, key=lambda row: row.id, reverse=True)
+    if column >= 0:
+        ordered.sort(
+            key=lambda row: row.keys()[column] if row.keys()[column] is not None else 0,
+            reverse=is_descending,
+        )
+        ordered.sort(key=lambda row: row.keys()[column] is None)
+    return tuple(sorted(ordered, key=lambda row: not row.is_pinned))
+
+
+def checkpoint_rows(listed: Sequence[Row]) -> tuple[CheckpointRow, ...]:
+    """The best one first, then the newest."""
+    ordered = sorted(listed, key=lambda row: ("best" not in row.roles, -row.step))
+    return tuple(checkpoint_row(row) for row in ordered)
+
+
+def checkpoint_row(row: Row) -> CheckpointRow:
+    """A checkpoint as one line of words."""
+    badge: Badge = None
+    if "best" in row.roles:
+        badge = ("Best", "good")
+    elif "pinned" in row.roles:
+        badge = ("Pinned", "accent")
+    elif row.state == "superseded":
+        badge = ("Left behind", "muted")
+    elif "last" in row.roles:
+        badge = ("Last", "muted")
+    is_pinned = "pinned" in row.roles
+    return CheckpointRow(
+        row.file, ("★ " if is_pinned else "") + fmt.path_text(row.file), f"{row.step:,}",
+        fmt.number(row.val_loss), fmt.size(row.size_bytes), badge, is_pinned,
+    )  # fmt: skip
+
+
+def why_needed(row: Row, rows: Collection[Row]) -> str:
+    """Why a checkpoint of a run that is on must stay; '' when it may go (`Ledger.delete`)."""
+    newest = max((r.step for r in rows if r.run == row.run and r.state == "ok"), default=-1)
+    if "best" in row.roles:
+        return "It is the best one of a run that is on. Stop the run first."
+    if row.state == "ok" and row.step >= newest:
+        return "It is the newest one of a run that is on. Stop the run first."
+    return ""
+
+
+def machine_rows(v: Vitals, live: RunState | None) -> tuple[tuple[str, str], ...]:
+    """The machine in detail, unknown as '-'."""
+    out = [
+        ("Processor", f"{v.n_cores} cores, {_part(v.cpu_percent, '%')} busy"),
+        ("Memory", _share(v.ram_used_bytes, v.ram_total_bytes)),
+        ("This app", f"{fmt.size(v.app_ram_bytes)}, {_part(v.app_cpu_percent, '%')}"),
+    ]
+    for number, gpu in enumerate(v.gpus, 1):
+        out += _card_rows(gpu, f" {number}" if len(v.gpus) > 1 else "")
+    if not v.gpus:
+        out.append(("Graphics card", "none found"))
+    out.append(("Disk", f"{fmt.size(v.disk_free_bytes)} free" if v.disk_free_bytes else "-"))
+    if live is not None and live.plan and live.plan.n_params:
+        reason = live.plan.precision_reason
+        out.append(("Precision", f"{live.plan.precision}{f', {reason}' if reason else ''}"))
+        windows = f"{live.plan.micro_batch_size} x {live.plan.grad_accum_steps}"
+        out.append(("Micro-batch", f"{windows} windows"))
+    return tuple(out)
+
+
+def _card_rows(gpu: GpuVitals, number: str) -> list[tuple[str, str]]:
+    parts = (_part(gpu.load_percent, "%"), _part(gpu.temperature_c, "°C"), _part(gpu.power_w, "W"))
+    return [
+        (f"Graphics card{number}", gpu.name),
+        ("Video memory", _share(gpu.used_bytes, gpu.total_bytes)),
+        ("Load, heat, power", ", ".join(parts)),
+    ]
+
+
+def _share(used: int | None, total: int | None) -> str:
+    return "-" if used is None and total is None else f"{fmt.size(used)} of {fmt.size(total)}"
+
+
+def _part(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.0f} {unit}"
