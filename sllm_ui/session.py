@@ -4,6 +4,7 @@ All methods are called on the window's thread and return at once: files are read
 `jobs.tasks`, work is done by workers, and what they answer comes back through one queue.
 """
 
+import functools
 import json
 import queue
 import time
@@ -221,7 +222,8 @@ class Session:
             self.open(result.root)
             self.notify("good", "The copy is open", str(result.root))
 
-        self.task("copy", projects.duplicate, self.project, folder, with_everything, then=done)
+        copy = functools.partial(projects.duplicate, with_everything=with_everything)
+        self.task("copy", copy, self.project, folder, then=done)
 
     def rename_project(self, name: str) -> None:
         """Give the folder another name.

@@ -58,6 +58,7 @@ LIGHT = WORDS | {
     "sllm_core.hardware",
     "sllm_core.advice",
     "sllm_core.ledger",
+    "sllm_core.sample",
     "sllm_core.corpus.index",
     "sllm_core.jobs.runner",
     "sllm_core.jobs.runs",
@@ -71,7 +72,7 @@ HEAVY = {"torch", "transformers", "tokenizers", "safetensors"}
 TOOLKIT = {"tkinter", "ttkbootstrap", "matplotlib"}
 
 # A library or function, and the only files that may name it.
-VIEWS = ["sllm_ui/app.py", "sllm_ui/theme*", "sllm_ui/widgets/*", "sllm_ui/tabs/*/view.py"]
+VIEWS = ["sllm_ui/app.py", "sllm_ui/theme*", "sllm_ui/widgets/*", "sllm_ui/tabs/*/view*.py"]
 FILES = ["sllm_core/checkpoint.py", "sllm_core/foreign.py", "sllm_core/export/*"]
 # Jobs and their readers, reading and encoding pools, prefetched batches, the writer of snapshots.
 THREADS = [

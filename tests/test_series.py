@@ -178,6 +178,12 @@ def test_small_files_of_another_run_are_not_believed(tmp_path):
     assert check(tmp_path / "b").steps["step"].max() == 26
 
 
+def test_records_of_other_numbers_are_not_believed(tmp_path):
+    events = write_run(tmp_path)
+    (tmp_path / EVENTS).write_bytes(events.replace(b'"loss": 1.5', b'"loss": 2.5'))
+    assert set(check(tmp_path).steps["loss"]) == {2.5}
+
+
 def test_a_long_run_is_opened_without_its_events(tmp_path):
     events = write_run(tmp_path, 2000)
     before = check(tmp_path)
@@ -223,6 +229,29 @@ def test_a_full_disk_under_the_small_files_costs_nothing(tmp_path, monkeypatch, 
     assert series._load(tmp_path).n_read < 300  # they have caught up
 
 
+class Short:
+    """A file whose second write is one byte short, as on a full disk."""
+
+    def __init__(self, file):
+        self.file, self.n = file, 0
+
+    def write(self, data):
+        self.n += 1
+        return self.file.write(data[:-1] if self.n == 2 else data)
+
+    def close(self):
+        self.file.close()
+
+
+def test_a_line_that_a_full_disk_left_without_its_end_is_not_lost(tmp_path, monkeypatch):
+    with closing(FolderChannel(tmp_path)) as up:
+        monkeypatch.setattr(up, "_events", Short(up._events))
+        for number in range(1, 5):
+            up.emit(step(number))
+            check(tmp_path)
+    assert check(tmp_path).steps["step"].tolist() == [1, 2, 3, 4]
+
+
 def test_a_line_that_turns_out_whole_is_not_lost(tmp_path):
     write_run(tmp_path)
     path = tmp_path / EVENTS
@@ -252,6 +281,12 @@ def test_no_folder_has_no_past(tmp_path):
 
 
 def test_the_end_is_found_behind_a_long_torn_line(tmp_path):
-    for text, end in (("", 0), ("a\n", 2), ("a\n" + "b" * 200_000, 2), ("b" * 70_000, 0)):
+    for text, end in (
+        ("", 0),
+        ("a\n", 2),
+        ("a\n" + "b" * 200_000, 2),
+        ("b" * 70_000, 0),
+        ("\nb", 1),
+    ):
         (tmp_path / EVENTS).write_text(text)
         assert series.end_of(tmp_path) == end

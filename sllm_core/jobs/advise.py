@@ -166,6 +166,7 @@ def propose(project: Project, body: dict[str, Any], job: Job) -> Proposal:
     machine, device = measure_machine(project, job)
     found = advice.choose(text, machine, config, budget)
     machine = _corrected(found.choice, machine, device)
+    others = max(others, busy_share())
     found = advice.choose(text, machine, config, budget)
     choice = found.choice
     return Proposal(
@@ -188,8 +189,8 @@ def propose(project: Project, body: dict[str, Any], job: Job) -> Proposal:
 
 
 def busy_share() -> float:
-    """How busy the processor is with other things, 0 to 1, measured for a quarter of a second."""
-    return float(psutil.cpu_percent(interval=0.25)) / 100
+    """How busy the processor is with other things, 0 to 1, measured for 0.4 s."""
+    return float(psutil.cpu_percent(interval=0.4)) / 100
 
 
 def _busy_warning(others: float, device: Device) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from sllm_core import config as settings
 from sllm_core import messages
 from sllm_core.config import ProjectConfig
 from sllm_core.errors import RunError, disk_error
-from sllm_core.jobs.series import EVENTS, read_past
+from sllm_core.jobs.series import EVENTS, read_past, work_s
 from sllm_core.ledger import Ledger
 from sllm_core.messages import RunInfo
 from sllm_core.project import Lock, Project, check_name, remove_temp_files, write_text
@@ -284,11 +284,13 @@ def _story(folder: Path, run: str, kind: str, _stamp: tuple[int, int]) -> RunInf
             case messages.Failed():
                 state = "failed"
             case messages.Started():
-                state = "interrupted"
+                state, elapsed = "interrupted", None
             case _:
                 pass
     last = past.steps[-1] if len(past.steps) else None
     rate = float(last["tokens_per_sec"]) if last is not None else math.nan
+    if elapsed is None and last is not None:
+        elapsed = float(work_s(past.steps["time"])[-1])
     return RunInfo(
         run,
         kind,

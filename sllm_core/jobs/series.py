@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the window imports this before its first paint: numpy comes
 
 EVENTS, SERIES, NOTES = "events.jsonl", "series.bin", "notes.jsonl"
 STEP, VALIDATION, RESUMED = 1, 2, 3
+PAUSE_S = 60.0  # between two steps: the run was paused or stopped, unless it is that slow
 MEND_BYTES = 4 << 20  # a run that needed so much of events.jsonl gets its short form made
 
 # kind, flag (step: skipped, validation: best), 2 unused, epoch, step, four numbers, tokens, time,
@@ -320,6 +321,20 @@ def _read_notes(folder: Path, events: IO[bytes]) -> tuple[list[tuple[Message, fl
     if not notes or _line_at(events, at) != line:
         return nothing
     return notes, at + len(line), size
+
+
+def work_s(times: "Array") -> "Array":
+    """Seconds of work up to each of the ``times`` of steps, float64.
+
+    What passed between a stop and a resume does not count: a gap that is long for the run.
+    """
+    import numpy as np
+
+    gaps = np.diff(times, prepend=times[:1])
+    usual = float(np.median(gaps[:: max(1, len(gaps) // 2000)])) if len(gaps) else 0.0
+    is_pause = gaps > max(PAUSE_S, 20 * usual)
+    worked: Array = np.cumsum(np.where(is_pause, usual, np.maximum(gaps, 0.0)))
+    return worked
 
 
 def _kept(raw: "Array") -> "Array":

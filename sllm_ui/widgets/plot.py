@@ -70,7 +70,7 @@ class Plot:
         self.rules: list[Any] = []
         self.best = axes.plot(
             [], [], "o", ms=6, mfc=palette.field, mec=palette.good, mew=2,
-            zorder=6, animated=is_live,
+            zorder=6, clip_on=False, animated=is_live,
         )[0]  # fmt: skip
         self.box = (0, 0, 1, 1)  # the axes in pixels: left, top, right, bottom
         self.resize(width, height)

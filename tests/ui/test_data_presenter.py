@@ -288,6 +288,13 @@ def test_another_unit_changes_the_size_and_keeps_the_number(session, opened):
     assert opened.store.state.values["max_file_bytes"] == "4"
 
 
+def test_a_quick_button_chooses_the_unit_that_suits_it(opened):
+    opened.set_unit("max_file_bytes", "B")
+    opened.set_size("max_file_bytes", 10 << 20)
+    state = opened.store.state
+    assert (state.values["max_file_bytes"], state.units["max_file_bytes"]) == ("10", "MiB")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "word"),
     [
@@ -670,7 +677,9 @@ def test_the_badge_names_the_state_of_the_tokenizer():
     assert view(replace(facts, is_tokenizer_imported=True)).badge == "Imported"
     assert view(facts, is_locked=True).badge == "Locked by checkpoints"
     assert view(facts, config=asked).badge == "Outdated"
-    assert view(facts, config=asked, is_locked=True).is_outdated
+    kept = view(facts, config=asked, is_locked=True)
+    assert (kept.badge, kept.is_outdated) == ("Locked by checkpoints", True)
+    assert "it stays" in kept.text
 
 
 def test_the_advice_names_sizes_and_a_better_vocabulary():
@@ -844,6 +853,7 @@ def test_a_dead_reader_is_told_and_asked_anew(session, with_files):
 def test_the_report_is_asked_once_for_each_tokenizer(session, with_files):
     session.facts = replace(session.facts, vocab_size=300, tokenizer_sha256="a")
     session.bus.publish(DataChanged())
+    session.facts = replace(session.facts, listed=6, skipped=1)
     session.bus.publish(DataChanged())
     assert len(looks(session, "report")) == 1
     session.facts = replace(session.facts, tokenizer_sha256="b")

@@ -29,6 +29,7 @@ from sllm_ui.session import (
     RunsChanged,
     TurnEnded,
 )
+from tests.helpers import library_of
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -59,7 +60,7 @@ def quiet(desk, tmp_path, monkeypatch):
     source.mkdir()
     projects.create(root, [str(source)], ProjectConfig())
     starts = []
-    monkeypatch.setattr(desk.session, "_follow", lambda begin: starts.append(begin))
+    monkeypatch.setattr(desk.session, "_follow", starts.append)
     desk.starts = starts
     desk.session.open(root)
     desk.rest()
@@ -283,7 +284,7 @@ def test_a_free_folder_is_one_that_is_not_there(desk, tmp_path):
     assert desk.session.free_folder("A novel") == tmp_path / "A novel"
     (tmp_path / "A novel").mkdir()
     assert desk.session.free_folder("A novel") == tmp_path / "A novel 2"
-    for name in ("../etc/x", "a/b", "", "...", "con\n"):
+    for name in ("../etc/x", "a/b", "", "...", "tab\there"):
         folder = desk.session.free_folder(name)
         assert folder.parent == tmp_path
         projects.check_name(folder.name)
@@ -381,7 +382,7 @@ def test_a_disk_that_refuses_is_told_once_and_the_values_are_stored_when_it_is_w
     desk.rest()
     arm("settings.save:1+:enospc")
     desk.session.change({"max_steps": 51})
-    desk.until(lambda: desk.notices())
+    desk.until(desk.notices)
     desk.session.change({"max_steps": 52})
     end = time.monotonic() + 1.2
     while time.monotonic() < end:
@@ -741,11 +742,13 @@ def test_from_a_folder_of_text_to_a_model_that_writes(make_desk, tmp_path, texts
     s.scan()  # one at a time
     assert s.data_job.kind == "prepare"
     desk.until(lambda: s.facts.tokens and not s.is_working)
-    assert s.facts.vocab_size == 300
+    assert s.facts.vocab_size == library_of(s.project.tokenizer_dir).get_vocab_size()
     assert desk.notices()[-1][1] == "The data is prepared"
 
-    assert s.start_training()
+    s.scan()
+    assert s.start_training()  # the run does what the scan would have done
     desk.until(lambda: s.run.step)
+    assert s.data_job.state in {"stopped", "done"}
     s.pause()
     desk.until(lambda: s.run.state == "paused")
     desk.until(lambda: s.checkpoints)
@@ -777,7 +780,6 @@ def test_from_a_folder_of_text_to_a_model_that_writes(make_desk, tmp_path, texts
     shown = again.session.run
     assert (shown.id, shown.state, shown.step.step) == (run, "stopped", last)
     assert shown.curve["loss"].tolist() == curve
-    assert again.session.facts == again.session.facts
 
 
 def test_a_killed_worker_is_told_and_the_run_goes_on_to_the_same_numbers(
@@ -822,7 +824,7 @@ def test_a_run_outlives_its_window_and_the_next_one_sees_it_end_and_the_queue_go
 ):
     first = make_desk()
     first.session.open(project.root)
-    first.session.change({"max_steps": 200, "val_interval": 200, "save_interval": 1000})
+    first.session.change({"max_steps": 150, "val_interval": 150, "save_interval": 1000})
     assert first.session.start_training()
     run = runs.open_run(project, first.session.run.id)
     first.until(lambda: first.session.run.step)
@@ -851,9 +853,9 @@ def test_a_run_outlives_its_window_and_the_next_one_sees_it_end_and_the_queue_go
     second.until(lambda: [info for info in s.runs if info.state == "queued"])
     s.pause()
     second.until(lambda: second.told(m.Done))
-    assert second.told(m.Done)[0].step == 200
+    assert second.told(m.Done)[0].step == 150
     steps = runs.read_past(run.folder).steps["step"].tolist()
-    assert steps == list(range(1, 201))
+    assert steps == list(range(1, 151))
     second.until(lambda: s.run.id != run.id and s.run.state == "done")
     assert s.run.curve["step"].tolist() == [1, 2, 3]
     second.until(lambda: [info.state for info in s.runs] == ["done", "done"])

@@ -147,7 +147,7 @@ def test_it_writes_behind_the_prompt_and_says_how_it_ended(it, session):
     [
         ("eos", "end of text"),
         ("stop", "stop text"),
-        ("length", "longest answer reached"),
+        ("length", "length limit"),
         ("cancelled", "stopped by you"),
     ],
 )

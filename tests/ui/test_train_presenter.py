@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from sllm_core import advice as auto
 from sllm_core import estimate, presets, probe, tokenizer, trainer
 from sllm_core import messages as m
 from sllm_core import project as projects
@@ -463,15 +464,33 @@ def test_settings_without_a_single_step_block_start(page):
 
 @pytest.mark.parametrize(
     ("tokens", "epochs", "word", "tone"),
-    [(40_000, 1.0, "Far fewer", "warn"), (10_000_000, 5.0, "Fewer", "muted"),
-     (100_000_000, 1.0, "About the usual 20", "good"), (1_000_000_000, 2.0, "Far more", "muted"),
-     (3_000_000, 50.0, "read 50 times", "warn")],
-)  # fmt: skip
-def test_tokens_per_parameter_come_with_advice(tokens, epochs, word, tone):
+    [
+        (40_000, 1.0, "suits up to about 2 M parameters", "warn"),
+        (3_000_000, 15.0, "read 15 times", "muted"),
+        (3_000_000, 50.0, "read 50 times", "warn"),
+        (1_000_000_000, 2.0, "Far more", "muted"),
+        (100_000_000, 1.0, "size and text agree", "good"),
+        (5_000_000, 2.0, "more steps", "muted"),
+        (5_000_000, 8.0, "more text", "muted"),
+    ],
+)
+def test_size_against_text_comes_with_advice(tokens, epochs, word, tone):
     settings = with_values(ProjectConfig(), {"epochs": epochs, "batch_size": 4})
     f = forecast.make_forecast(settings, Text(8_000, "", tokens), Machine(), None)
     words, shown = forecast.advice(f)
     assert word in words and shown == tone
+
+
+@pytest.mark.parametrize("n_bytes", [150_000, 3_000_000, 60_000_000])
+def test_what_auto_select_proposes_is_not_warned_of(n_bytes):
+    text = auto.Text(100, n_bytes)
+    machine = auto.Machine("cpu", "here", "fp32", "", 1e-6, 1e-11, 1e-11, 8 * GIB, 50 * GIB)
+    found = auto.choose(text, machine, ProjectConfig())
+    settings = with_values(ProjectConfig(), found.values)
+    facts = replace(FACTS, text_bytes=n_bytes)
+    expected = forecast.expected_text(settings, facts, is_locked=False)
+    f = forecast.make_forecast(settings, expected, Machine(), probed(step_s=found.choice.step_s))
+    assert forecast.advice(f)[1] != "warn"
 
 
 # The trial step
@@ -646,10 +665,12 @@ def test_what_is_being_typed_counts_before_start(page):
     assert "Width" in page.session.notices[0][2]
 
 
-def test_start_ends_a_trial_first(page):
-    page.measuring.measure()
-    page.start()
+@pytest.mark.parametrize("do", ["measure", "auto_select"])
+def test_a_run_that_begins_anywhere_ends_what_is_measured(page, do):
+    getattr(page.measuring, do)()
+    run_of(page, STARTED)
     assert page.session.cancelled == [("adviser", 1)]
+    assert (state(page).probe.status, state(page).advice.status) == ("", "")
 
 
 def test_without_a_project_everything_says_so(tmp_path):

@@ -19,8 +19,8 @@ METRICS = {
 }
 NOISY = frozenset({"Training loss", "Gradient norm", "Tokens per second"})
 AXES = ("Steps", "Tokens", "Time")
+SMOOTH_OF = 1000  # points; the weight of the past is that of one of so many
 INLINE = 20_000  # points that are worked on at once; more of them on a thread
-GAP_S = 60.0  # between two steps: the run was paused or stopped, unless its steps are that slow
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,29 +61,22 @@ def line(
     """x, y and the smoothed y; tokens and time of a validation are those of its step."""
     import numpy as np
 
+    from sllm_core.jobs.series import work_s
     from sllm_ui.widgets.curves import smooth
 
     x, y = source.x, source.y
     if axis != "Steps" and len(source.steps):
-        along = source.tokens if axis == "Tokens" else minutes(source.time)
+        along = source.tokens if axis == "Tokens" else work_s(source.time) / 60
         x = along if source.is_each else np.interp(x, source.steps, along)
     elif axis != "Steps":
         x, y = x[:0], y[:0]
     known = np.isfinite(y)
     if not known.all():
         x, y = x[known], y[known]
-    return x, y, smooth(y, weight) if weight > 0 else None
-
-
-def minutes(times: "NDArray[Any]") -> "NDArray[Any]":
-    """Minutes of work since the first step; hours between a stop and a resume do not count."""
-    import numpy as np
-
-    steps = np.diff(times, prepend=times[:1])
-    usual = float(np.median(steps[:: max(1, len(steps) // 2000)])) if len(steps) else 0.0
-    limit = max(GAP_S, 20 * usual)
-    worked: NDArray[Any] = np.cumsum(np.where(steps > limit, usual, np.maximum(steps, 0.0))) / 60
-    return worked
+    if weight <= 0:
+        return x, y, None
+    # Of a long run a pixel holds many steps: the same setting calms the same share of the line.
+    return x, y, smooth(y, weight ** (min(1.0, SMOOTH_OF / max(1, len(y)))))
 
 
 class Lines:

@@ -379,7 +379,8 @@ class Presenter:
         against, chosen = self.store.state.against, self.store.state.chosen
         if against == NEXT_RUN:
             return Side("Next run", self._session.config)
-        earlier = max((run for run in self._infos if run < self.main), default="")
+        begun = [run for run, info in self._infos.items() if info.state != "queued"]
+        earlier = max((run for run in begun if run < self.main), default="")
         other = chosen[1] if len(chosen) > 1 else earlier
         if against == DEFAULTS or not other:
             run = self._runs.get(self.main)

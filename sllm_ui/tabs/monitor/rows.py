@@ -142,10 +142,11 @@ def in_order(rows: Sequence[RunRow], column: int, *, is_descending: bool) -> tup
 def checkpoint_rows(listed: Sequence[Row]) -> tuple[CheckpointRow, ...]:
     """The best one first, then the newest."""
     ordered = sorted(listed, key=lambda row: ("best" not in row.roles, -row.step))
-    return tuple(checkpoint_row(row) for row in ordered)
+    newest = max((row.step for row in listed if row.state == "ok"), default=-1)
+    return tuple(checkpoint_row(row, is_newest=row.step == newest) for row in ordered)
 
 
-def checkpoint_row(row: Row) -> CheckpointRow:
+def checkpoint_row(row: Row, *, is_newest: bool = False) -> CheckpointRow:
     """A checkpoint as one line of words."""
     badge: Badge = None
     if "best" in row.roles:
@@ -154,8 +155,8 @@ def checkpoint_row(row: Row) -> CheckpointRow:
         badge = ("Pinned", "accent")
     elif row.state == "superseded":
         badge = ("Left behind", "muted")
-    elif "last" in row.roles:
-        badge = ("Last", "muted")
+    elif is_newest:
+        badge = ("Newest", "muted")
     is_pinned = "pinned" in row.roles
     return CheckpointRow(
         row.file, ("★ " if is_pinned else "") + fmt.path_text(row.file), f"{row.step:,}",

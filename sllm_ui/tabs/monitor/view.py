@@ -3,15 +3,13 @@
 import tkinter as tk
 from typing import Any
 
-import ttkbootstrap as tb
-
 from sllm_core import fmt
 from sllm_ui.tabs.monitor.presenter import AGAINST, LONGEST_NAME, Presenter, State
 from sllm_ui.tabs.monitor.rows import COLUMNS
 from sllm_ui.tabs.monitor.view_curves import CurvesCard
 from sllm_ui.tabs.monitor.view_low import LogCard, MachineCard
 from sllm_ui.widgets import kit
-from sllm_ui.widgets.controls import button, check, combo, empty, set_button
+from sllm_ui.widgets.controls import Button, button, check, combo, empty, set_button
 from sllm_ui.widgets.kit import Box, Card, Desk, Elided, Fill, Panel, enable, px, tooltip
 from sllm_ui.widgets.table import Col, VTable
 
@@ -79,6 +77,7 @@ class View(Box):
         self._log.grid(**below, sticky="nsew", pady=(0 if is_wide else gap, 0))
         self._curves.arrange(is_wide)
         self._checkpoints.arrange(is_wide)
+        self._runs.arrange(is_wide)
 
     def render(self, old: State | None, new: State) -> None:
         """Show what differs."""
@@ -122,7 +121,7 @@ class RunsCard(Card):
 
     def __init__(self, master: tk.Misc, presenter: Presenter, desk: Desk) -> None:
         super().__init__(master, "Runs", "list-task", pad=14)
-        self._presenter, self._desk = presenter, desk
+        self._presenter, self._desk, self._is_wide = presenter, desk, True
         tools: list[tuple[str, str, str, Any]] = [
             ("delete", "trash", "Delete the run: its curves, samples and log", self._ask_delete),
             ("queue", "clipboard-plus", "Queue a run with the same settings: it starts when the present one is done, or at once", presenter.enqueue_copy),
@@ -136,7 +135,6 @@ class RunsCard(Card):
             made = button(self.head, icon=icon, kind="ghost", small=True, tip=tip, command=command)
             made.pack(side="right")
             self._tools[name] = made
-        self.set_hint("Ctrl+click to compare")
         widths = {
             "Name": Col("Name", 124, kind="strong", stretch=1),
             "Model": Col("Model", 62, "e", drop=2, tip="Parameters of the model"),
@@ -154,6 +152,11 @@ class RunsCard(Card):
         self._table.pack(fill="x")
         self._note = Elided(self.body, "", "caption", "muted")
 
+    def arrange(self, is_wide: bool) -> None:
+        """The hint needs a wide page."""
+        self._is_wide = is_wide
+        self.show(self._presenter.store.state)
+
     def show(self, state: State) -> None:
         """The table, the choice and the note."""
         rows = state.rows
@@ -167,10 +170,12 @@ class RunsCard(Card):
             self._note.pack(fill="x", pady=(px(8), 0))
         else:
             self._note.pack_forget()
-        n = len(state.chosen)
-        self.set_hint(
-            f"{n} compared" if n > 1 else "Ctrl+click to compare" if len(rows) > 1 else ""
-        )
+        n, hint = len(state.chosen), ""
+        if n > 1:
+            hint = f"{n} compared"
+        elif len(rows) > 1 and self._is_wide:
+            hint = "Ctrl+click to compare"
+        self.set_hint(hint)
 
     def show_tools(self, state: State) -> None:
         """Which buttons can act."""
@@ -264,7 +269,7 @@ class CheckpointsCard(Card):
             ("Delete", "trash", "ghost", "Delete the file", self._ask_delete),
             ("Reveal", "folder2-open", "ghost", "Show the folder in the file manager", self._reveal),
         ]  # fmt: skip
-        self._tools: dict[str, tb.Button] = {}
+        self._tools: dict[str, Button] = {}
         for name, icon, kind, tip, command in wanted:
             words = "" if kind == "ghost" else name
             made = button(row, words, icon, kind, small=True, tip=tip, command=command)

@@ -13,7 +13,7 @@ LAST_LINES = 4  # of the worker's, that are shown
 REASONS = {
     "eos": "end of text",
     "stop": "stop text",
-    "length": "longest answer reached",
+    "length": "length limit",
     "cancelled": "stopped by you",
 }
 

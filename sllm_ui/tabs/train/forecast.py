@@ -1,6 +1,7 @@
 """What the settings mean before anything runs: parameters, memory, steps, disk. Pure arithmetic."""
 
 from dataclasses import asdict, astuple, dataclass, replace
+from math import sqrt
 
 from sllm_core import advice as auto
 from sllm_core import estimate, fmt
@@ -303,21 +304,25 @@ def why_not(forecast: Forecast) -> str:
     return ""
 
 
-def advice(forecast: Forecast) -> tuple[str, str]:
-    """One sentence on size against text, and its tone (muted, good or warn)."""
-    ratio = forecast.tokens_per_parameter
-    if ratio is None:
+def advice(f: Forecast) -> tuple[str, str]:
+    """One sentence on size against text, and its tone; the rules are those of Auto-Select."""
+    ratio, tokens = f.tokens_per_parameter, f.text.train_tokens
+    if ratio is None or not tokens:
         return "", "muted"
-    if (forecast.epochs or 0) > MANY_PASSES:
+    most = auto.PARAMETERS_PER_ROOT_TOKEN * sqrt(tokens)
+    if f.parameters.total > most:
+        words = f"This text suits up to about {fmt.count(most)} parameters"
+        return f"{words}; a larger model learns it by heart.", "warn"
+    if (f.epochs or 0) > MANY_PASSES:
         return (
-            f"The text is read {forecast.epochs:.0f} times; after about {MANY_PASSES:.0f} it is "
-            "rather learnt by heart. More text helps, or a smaller model.",
-            "warn" if (forecast.epochs or 0) > TOO_MANY else "muted",
+            f"The text is read {f.epochs:.0f} times; after about {MANY_PASSES:.0f} it is rather "
+            "learnt by heart. More text helps, or fewer passes.",
+            "warn" if (f.epochs or 0) > TOO_MANY else "muted",
         )
-    if ratio < AIM / 10:
-        return "Far fewer than 20: a smaller model learns more from this text.", "warn"
-    if ratio < AIM / 2:
-        return "Fewer than the usual 20: a smaller model or more steps suit it better.", "muted"
-    if ratio <= 5 * AIM:
-        return "About the usual 20: size and text suit each other.", "good"
-    return "Far more than 20: a larger model could learn more from this text.", "muted"
+    if ratio > 5 * AIM:
+        return f"Far more than {AIM} tokens a parameter: a larger model could learn more.", "muted"
+    if ratio >= AIM / 2:
+        return f"About {AIM} tokens a parameter is the usual aim: size and text agree.", "good"
+    if (f.epochs or 0) < MANY_PASSES / 2:
+        return f"Fewer than the usual {AIM} tokens a parameter: more steps would help.", "muted"
+    return f"Fewer than the usual {AIM} tokens a parameter: more text would help.", "muted"

@@ -141,7 +141,8 @@ class Measuring:
         if f is None or time.monotonic() - self._changed_at < SETTLED_S or self._pending[0]:
             return
         is_known = self._key in self._measured or self._key in self._refused
-        if is_known or self._session.read_only or self.why_not_measure():
+        is_deciding = self._store.state.advice.status == "ready"  # whether to change them all
+        if is_known or is_deciding or self._session.read_only or self.why_not_measure():
             return
         if f.n_windows and forecast.is_quick_to_probe(f):
             self.measure()
@@ -164,8 +165,10 @@ class Measuring:
         return "Auto-Select is measuring." if self._pending[1] == "auto" else ""
 
     def give_way(self) -> None:
-        """A run begins: a trial would disturb it."""
+        """A run begins: measuring would disturb it."""
         self._cancel("probe")
+        if self._pending[1] == "auto":
+            self.cancel_advice()
 
     def probe(self) -> ProbeState:
         """How the trial of the present settings stands."""

@@ -95,6 +95,8 @@ class Presenter:
         news = (run.current, len(run.samples), run.validation) if run else ()
         old, self._seen = self._seen, (seen, news)
         if old[:1] != (seen,):
+            if self.session.is_training:  # begun here, in the run bar or on another tab
+                self.measuring.give_way()
             if not self.session.is_training and self.store.state.form.is_next:
                 self._change_form(is_next=False)
             self._refresh()
@@ -344,18 +346,15 @@ class Presenter:
         if why := self.why_not_start():
             self.session.notify("warn", "Training cannot start", why)
             return False
-        self.measuring.give_way()
         self._started_at = time.monotonic()
         return self.session.start_training()
 
     def resume(self) -> bool:
         """Go on with the last run."""
-        self.measuring.give_way()
         return self.resuming.resume()
 
     def resume_chosen(self) -> bool:
         """Go on from the checkpoint that is chosen in the list."""
-        self.measuring.give_way()
         return self.resuming.resume_chosen()
 
     # -- before the first run ------------------------------------------------------------------------

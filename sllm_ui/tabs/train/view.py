@@ -7,11 +7,14 @@ from sllm_ui.tabs.train.presenter import Presenter
 from sllm_ui.tabs.train.state import State
 from sllm_ui.tabs.train.view_forecast import ForecastCard, GoRow, ResumeCard
 from sllm_ui.tabs.train.view_form import SettingsCard
-from sllm_ui.tabs.train.view_run import RunSide
+from sllm_ui.tabs.train.view_run import GAP, TILE, RunSide
 from sllm_ui.widgets.kit import Box, Desk, px
 
-COLUMN = 384  # logical px of the left column
-SHORT = 640  # logical px of the page below which samples and log go behind a switch
+# All in logical px.
+PAD = 16
+COLUMN = 384  # the left column
+SHORT = 640  # a page lower than this has samples and log behind a switch
+ROW = 84  # what a second row of figures takes
 TICK_MS = 250
 
 
@@ -19,14 +22,14 @@ class View(Box):
     """Two columns; below `SHORT` both leave out what a switch or a tooltip can say."""
 
     def __init__(self, master: tk.Misc, presenter: Presenter, desk: Desk) -> None:
-        super().__init__(master, "page", padding=px(16))
+        super().__init__(master, "page", padding=px(PAD))
         self._presenter, self._desk = presenter, desk
         self._timer = ""
         self._is_short: bool | None = None
         self.columnconfigure(1, weight=1)
         self.rowconfigure(0, weight=1)
         left = Box(self, width=px(COLUMN))
-        left.grid(row=0, column=0, sticky="ns", padx=(0, px(16)))
+        left.grid(row=0, column=0, sticky="ns", padx=(0, px(PAD)))
         left.pack_propagate(False)
         self._go = GoRow(left, presenter, desk)
         self._forecast = ForecastCard(left, presenter)
@@ -77,7 +80,9 @@ class View(Box):
     def _on_size(self, event: "tk.Event[tk.Misc]") -> None:
         if event.widget is not self:
             return
-        is_short = event.height - px(32) < px(SHORT)
+        room = event.width - 2 * px(PAD) - px(COLUMN) - px(PAD)
+        two_rows = px(ROW) if room < 6 * px(TILE) + 5 * px(GAP) else 0  # of figures
+        is_short = event.height - 2 * px(PAD) < px(SHORT) + two_rows
         if is_short != self._is_short:
             self._is_short = is_short
             self._forecast.set_short(is_short)
