@@ -22,6 +22,7 @@ from sllm_core import errors, faults, fmt
 from sllm_core.config import ProjectConfig, SourceConfig
 from sllm_core.errors import ConfigError, LockError, ProjectError
 
+ASKED_S = 0.2  # who only asks whether a lock is held has it for a moment, and is no holder
 _TEMP = re.compile(r"\.tmp(\d{1,9})-[0-9a-f]{8}$")
 _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {
     f"{n}{i}" for n in ("COM", "LPT") for i in "0123456789¹²³"
@@ -211,7 +212,7 @@ class Lock:
             LockError: E-LOCK-HELD, naming the holder.
         """
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout=ASKED_S, poll_interval=0.002)
         except Timeout:
             raise LockError("HELD", self.holder(), todo="Wait for it, or stop it first.") from None
         except OSError as problem:
@@ -240,7 +241,7 @@ class Lock:
         if not self.path.exists():  # asking makes no folder
             return False
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout=ASKED_S, poll_interval=0.002)
         except Timeout:
             return True
         except OSError:

@@ -18,7 +18,7 @@ from sllm_core import errors, fmt, presets, sample
 from sllm_core import messages as m
 from sllm_core import project as projects
 from sllm_core.config import ProjectConfig, SamplingConfig, SourceConfig
-from sllm_core.errors import LockError, ProjectError, SllmError
+from sllm_core.errors import CheckpointError, LockError, ProjectError, SllmError
 from sllm_core.jobs import runs
 from sllm_core.jobs.runner import PipeProcess, Runner
 from sllm_core.jobs.series import Past, read_past
@@ -751,7 +751,7 @@ class Session:
                     "Its bytes are not those that were saved. Go on from another one. [E-CKPT-HASH]",
                 )
 
-        self.task("verify", projects.file_sha256, path, then=tell)
+        self.task("verify", file_hash, path, then=tell)
 
     def delete_checkpoint(self, file: str) -> None:
         """Remove a checkpoint file and its row."""
@@ -998,6 +998,21 @@ def last_run(project: Project, names: list[str]) -> "tuple[runs.Run, Past, m.Run
 def _explain(code: str) -> tuple[str, str]:
     """The link to what help says about a code."""
     return ("Explain", f"help:troubleshooting#{code}")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a checkpoint.
+
+    Raises:
+        CheckpointError: the file is gone.
+    """
+    try:
+        return projects.file_sha256(path)
+    except FileNotFoundError:
+        raise CheckpointError(
+            "MISSING", f"{path.name} is not in the checkpoints folder any more.",
+            todo="Copy it back, or delete it from the list.",
+        ) from None  # fmt: skip
 
 
 def list_runs(project: Project) -> tuple[list[m.RunInfo], list[Row]]:

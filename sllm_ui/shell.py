@@ -101,7 +101,7 @@ class ShellPresenter:
         )
 
 
-def short_path(path: Path, width: int = 30) -> str:
+def short_path(path: Path, width: int = 60) -> str:
     """A folder as it is shown: the home as ~, the middle left out when it is long."""
     text = fmt.path_text(str(path))
     home = str(Path.home())

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -373,6 +374,23 @@ def test_a_holder_without_a_readable_note_is_still_a_holder(tmp_path, holder, no
 
 def test_asking_for_a_lock_makes_nothing(tmp_path):
     assert not Lock(tmp_path / "gone" / ".lock", "editing").is_held()
+
+
+def test_two_who_only_ask_whether_a_lock_is_held_do_not_answer_each_other(tmp_path):
+    path = tmp_path / ".lock"
+    path.touch()
+    found = []
+
+    def ask():
+        found.extend(Lock(path, "").is_held() for _ in range(300))
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]  # as many as the window has
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert len(found) == 600
+    assert not any(found)
     assert names(tmp_path) == []
 
 

@@ -223,7 +223,7 @@ class _Row:
 
     def has_focus(self) -> bool:
         """Whether a person is at it."""
-        return bool(self.control.focus_get() is self.control)
+        return str(self.control.tk.call("focus")) == str(self.control)  # focus_get() may fail
 
     def lock(self, why: str) -> None:
         """Keep it from being changed, for a reason; none lets it be changed again."""

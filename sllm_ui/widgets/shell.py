@@ -12,7 +12,7 @@ from sllm_ui.actions import BY_ID, TABS
 from sllm_ui.shell import Bar, Meter, ShellState
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.controls import button
-from sllm_ui.widgets.kit import Badge, Box, Panel, enable, label, px, skin, tooltip
+from sllm_ui.widgets.kit import Badge, Box, Elided, Panel, enable, label, px, skin, tooltip
 
 DOTS = {"empty": "", "ready": "muted", "running": "accent_hi", "done": "good", "failed": "bad"}
 DOT_WORDS = {
@@ -174,20 +174,19 @@ class ProjectCard(Panel):
             tip="Recent projects; save as, duplicate, rename, delete",
         )  # fmt: skip
         self.more.pack(side="right")
-        self._title = label(inner, "", "strong")
-        self._title.pack(anchor="w")
-        self._path = label(inner, "", "tiny", "muted")
-        self._path.pack(anchor="w")
+        self._title = Elided(inner, "", "strong")
+        self._title.pack(fill="x")
+        self._path = Elided(inner, "", "tiny", "muted", where="middle")
+        self._path.pack(fill="x")
         for widget in (self, inner, self._title, self._path):
             widget.bind("<Button-1>", lambda _: on_menu())
             widget.configure(cursor="hand2")
 
     def show(self, state: ShellState) -> None:
         """Name and place, shortened to the card."""
-        title = state.title if len(state.title) <= 20 else f"{state.title[:18]}…"
-        self._title.configure(text=title)
-        self._path.configure(text="Read-only" if state.read_only else state.path[:28])
-        tooltip(self._title, f"{state.title}\n{state.path}\n{state.read_only}".strip())
+        self._title.set_text(state.title)
+        self._path.set_text("Read-only" if state.read_only else state.path)
+        tooltip(self, f"{state.title}\n{state.path}\n{state.read_only}".strip())
 
 
 class TabBar(Box):

@@ -197,7 +197,8 @@ class VTable(Box):
     def _draw_head(self) -> None:
         head, p = self._head, kit.skin().p
         head.delete("all")
-        is_focused, middle = head.focus_get() is head, self._head_height // 2 - px(2)
+        # focus_get() fails while a combobox shows its list, which Python does not know
+        is_focused, middle = str(head.tk.call("focus")) == str(head), self._head_height // 2 - px(2)
         for place in self._places:
             mark, ink = "", p.muted
             if self._sorted is not None and self._sorted[0] == place.index:

@@ -1,6 +1,7 @@
 """Events reach those who asked for their kind; a state tells its listeners what changed."""
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -116,7 +117,7 @@ def test_what_is_told_is_a_chain_from_the_first_state_to_the_last(changes):
     for field, value in changes:
         store.update(**{field: str(value) if field == "name" else value})
     states = [State(), *(new for _, new in heard)]
-    assert heard == list(zip(states, states[1:], strict=False))
+    assert heard == list(itertools.pairwise(states))
     assert all(old != new for old, new in heard)
     plain = {f.name: f.default for f in dataclasses.fields(State)}
     for field, value in changes:

@@ -628,6 +628,8 @@ def test_progress_is_told_in_files_and_bytes():
 def test_the_end_of_a_job_is_told_in_a_sentence():
     scan = told("scan", m.Scanned(9, 8, 1, 0, 10, 3, {}, 0.2))
     assert words.describe_job(None, scan).text == "Scanned 9 files in less than 1 s, 3 read anew."
+    nothing = told("scan", m.Scanned(0, 0, 0, 0, 0, 0, {}, 0.2))
+    assert words.describe_job(None, nothing).tone == "warn"
     done = m.Prepared("id", 900, 100, 9, 1, 5000, 2, 8, 3.0)
     prepare = told("prepare", done, m.Done())
     job = words.describe_job(None, prepare)

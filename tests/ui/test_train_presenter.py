@@ -197,6 +197,14 @@ def test_a_waiting_text_is_taken_as_soon_as_it_is_right(page):
     assert (config(page).train.seq_len, config(page).model.max_seq_len) == (512, 1024)
 
 
+def test_a_waiting_text_is_taken_although_another_stays_wrong(page):
+    page.set_field("seq_len", "512")
+    page.set_field("d_model", "301")
+    page.set_field("max_seq_len", "1024")
+    assert (config(page).train.seq_len, config(page).model.d_model) == (512, 256)
+    assert set(state(page).form.errors) == {"d_model"}
+
+
 def test_a_preset_replaces_what_was_typed_wrongly(page):
     page.set_field("d_model", "x")
     page.choose_preset(state(page).preset.labels[1])
@@ -395,6 +403,9 @@ def test_a_time_budget_has_no_steps_until_a_step_is_measured():
     text = Text(5_000, "", 1_000_000)
     unknown = forecast.make_forecast(settings, text, Machine(), None)
     assert (unknown.steps, unknown.time_s, unknown.disk_bytes) == (None, None, None)
+    also = with_values(settings, {"max_steps": 900})  # which of the two comes first is not known
+    assert forecast.make_forecast(also, text, Machine(), None).steps is None
+    assert forecast.make_forecast(also, text, Machine(), probed(step_s=0.5)).steps == 900
     known = forecast.make_forecast(settings, text, Machine(), probed(step_s=0.5))
     assert (known.steps, known.time_s) == (1200, 600.0)
 
@@ -660,6 +671,8 @@ def test_a_double_click_on_start_queues_no_second_run(session, patient):
 
 def test_what_is_being_typed_counts_before_start(page):
     page.settle = lambda: page.set_field("d_model", "wide")
+    assert page.why_not_start().startswith("Width")
+    page.set_field("d_model", "64")
     assert page.start() is False
     assert page.session.did == []
     assert "Width" in page.session.notices[0][2]
@@ -923,8 +936,8 @@ def test_pure_guessing_is_the_logarithm_of_the_vocabulary(page):
 def test_another_run_shows_its_own_samples_from_the_newest(page):
     run_of(page, STARTED, m.Sample(20, "A", "x"), m.Sample(40, "A", "y"))
     page.watching.scrub(0)
-    run_of(page, STARTED, m.Sample(5, "A", "p"), m.Sample(6, "A", "q"), run_id="other")
-    assert state(page).run.sample.step == 6
+    run_of(page, STARTED, m.Sample(10, "A", "p"), m.Sample(30, "A", "q"), run_id="other")
+    assert state(page).run.sample.step == 30
 
 
 def test_the_view_of_the_charts_is_kept(page):

@@ -181,6 +181,10 @@ class SourcesCard:
         if place is not None and not paths.reveal(place):
             self._desk.toast("warn", "No file manager was found", str(place))
 
+    def flush(self) -> None:
+        """Take what is being typed."""
+        self._exclude.flush()
+
     def focus(self) -> None:
         """Where the keyboard starts."""
         self._adders[-1].focus_set()
@@ -409,6 +413,12 @@ class FiltersCard:
         self._share_note = Elided(box, "", "caption", "muted")
         self._share_note.pack(side="left", fill="x", expand=True, padx=(px(6), 0))
         self._share_fault = Fault(grid, row + 1)
+
+    def flush(self) -> None:
+        """Take what is being typed."""
+        sizes = [size.field for size in self._sizes.values()]
+        for field in (*sizes, self._most, self._seed, self._share):
+            field.flush()
 
     def show(self, state: State) -> None:
         """Bring it up to date."""

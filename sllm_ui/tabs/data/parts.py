@@ -27,7 +27,7 @@ class Field:
         self.entry = entry(master, "", width, mono, on_change=self._typed, tip=tip)
         for event in ("<FocusOut>", "<Return>", "<KP_Enter>"):
             self.entry.bind(event, self._settle, "+")
-        self.entry.bind("<Destroy>", lambda _: self._take(), "+")
+        self.entry.bind("<Destroy>", lambda _: self._drop(), "+")
 
     def show(self, text: str, error: str = "", locked: str = "") -> None:
         """Show a text, unless a person is just typing another one."""
@@ -38,15 +38,18 @@ class Field:
         kit.enable(self.entry, not locked, locked)
 
     def _typed(self, _: str) -> None:
-        if self._timer:
-            self.entry.after_cancel(self._timer)
-        self._timer = self.entry.after(TYPING_MS, self._take)
+        self._drop()
+        self._timer = self.entry.after(TYPING_MS, self.flush)
 
-    def _take(self) -> None:
-        """Tell what was typed."""
+    def _drop(self) -> None:
         if self._timer:
             self.entry.after_cancel(self._timer)
             self._timer = ""
+
+    def flush(self) -> None:
+        """Tell what was typed, now."""
+        if self._timer:
+            self._drop()
             self._is_telling = True  # what comes back is not written over the cursor
             try:
                 self._on_edit(self.entry.get_value())
@@ -54,7 +57,7 @@ class Field:
                 self._is_telling = False
 
     def _settle(self, _: Any) -> None:
-        self._take()
+        self.flush()
         self.entry.set_value(self._text)
 
 

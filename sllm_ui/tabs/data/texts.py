@@ -166,6 +166,7 @@ class ReportSection:
         self._bars.pack(fill="x")
         self._line_panel, self._line = kit.pane(body, 2, mono=True, read_only=True)
         self._line_panel.pack(fill="x", pady=(px(8), 0))
+        kit.tooltip(self._line, "A line of your text; each tint is one token.")
         tint(self._line)
         self._again = button(
             body, "Measure again", "arrow-repeat", "ghost", True, presenter.ask_report,
@@ -314,6 +315,7 @@ class PreviewCard:
             made.pack(side="right")
         self.panel, self.text = kit.pane(self.card.body, MIN_LINES, mono=True, read_only=True)
         self.panel.pack(fill="both", expand=True)
+        kit.tooltip(self.text, "The beginning of the file; each tint is one token.")
         tint(self.text)
         self._words = Elided(self.card.body, "", "caption", "muted")
         self._words.pack(fill="x", pady=(px(8), 0))

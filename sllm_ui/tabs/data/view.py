@@ -50,6 +50,13 @@ class View(Box):
                 self.after_cancel(timer)
             self._timers = {}
 
+    def destroy(self) -> None:
+        """Take what is being typed, then go."""
+        main = self._pages.get("main")
+        if isinstance(main, Main):
+            main.flush()
+        super().destroy()
+
     def _after(self, name: str, delay_ms: int, action: Any) -> None:
         """Call ``action`` later, once; the same name waits for one call only."""
 
@@ -297,6 +304,12 @@ class Main(Box):
                 kit.tooltip(made, tile.tip)
         for made in self._cards:
             made.show(state)
+
+    def flush(self) -> None:
+        """Take what is being typed; forms do it by themselves."""
+        for made in self._cards:
+            if isinstance(made, SourcesCard | FiltersCard):
+                made.flush()
 
     def focus_first(self) -> None:
         """The button that adds a folder."""

@@ -112,6 +112,8 @@ def _outcome(job: RunState) -> tuple[str, str]:
     if isinstance(job.end, m.Stopped):
         return "Stopped. What was done is kept.", "muted"
     found = job.scanned
+    if job.kind == "scan" and found is not None and not found.listed:
+        return "No file was found: the sources are empty, or all is left out.", "warn"
     if job.kind == "scan" and found is not None:
         words = f"Scanned {found.listed:,} {_files(found.listed)} in {_took(found.elapsed_s)}"
         return f"{words}, {found.read_files:,} read anew.", "good"

@@ -130,7 +130,7 @@ class View(Box):
             enable(self._forward, bool(new.forward), "There is nothing after this page.")
             self.reader.show(new.blocks, new.words)
             self.reader.go(new.place.anchor, new.place.top)
-            if not str(self.focus_get() or "").startswith(str(self)):
+            if not str(self.tk.call("focus")).startswith(str(self)):
                 self.reader.text.focus_set()
         elif old.words != new.words:
             self.reader.show(new.blocks, new.words)

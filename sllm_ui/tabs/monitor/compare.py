@@ -35,7 +35,7 @@ def side_of(name: str, run: Run, n_params: int | None) -> Side:
         "Tokenizer": str(made.get("tokenizer_sha256", ""))[:8] or "-",
         "Program": str(made.get("program", "-")),
     }
-    return Side(name, run.config, resolved, facts)
+    return Side(name, run.config, resolved, facts if resolved else {})
 
 
 def compare(mine: Side, theirs: Side, *, only_different: bool) -> tuple[Difference, ...]:
@@ -72,7 +72,7 @@ def _text(kind: type, name: str, value: Any) -> str:
 
 def _facts(mine: Side, theirs: Side, only_different: bool) -> list[Difference]:
     rows = [("Sources", _sources(mine.config), _sources(theirs.config))]
-    if theirs.facts:
+    if mine.facts and theirs.facts:
         rows += [(name, text, theirs.facts.get(name, "-")) for name, text in mine.facts.items()]
     return [row for row in rows if row[1] != row[2] or not only_different]
 

@@ -29,6 +29,7 @@ from sllm_ui.tabs.monitor.loglines import filter_log
 from sllm_ui.tabs.monitor.rows import (
     CheckpointRow,
     RunRow,
+    WorkClock,
     checkpoint_rows,
     in_order,
     live_row,
@@ -101,6 +102,7 @@ class Presenter:
         self._asked: dict[str, Any] = {}  # run -> what was known of it when its story was asked for
         self._asked_runs: dict[str, int | None] = {}  # run -> its parameters at that time
         self._colours: dict[str, int] = {}
+        self._clock = WorkClock()
         self._is_following = True  # a person has not chosen a run: the newest is in view
 
     # -- what is in view -----------------------------------------------------------------------------
@@ -228,7 +230,9 @@ class Presenter:
         if row is None:
             return "Choose a run: its curve is drawn here."
         if row.state == "queued":
-            return "This run waits: it starts when the present one is done."
+            if self._session.is_training:
+                return "This run waits: it starts when the present one is done."
+            return "This run waits in the queue. Start it, or it follows the next run."
         if self._story(row.id) is None:
             return "Reading the run."
         if METRICS[self.store.state.metric].startswith("val_"):
@@ -304,9 +308,12 @@ class Presenter:
         for info in session.runs:
             known = self._known_rows.get(info.run)
             if known is None or known[0] != info:
-                known = self._known_rows[info.run] = (info, run_row(info, None))
+                known = self._known_rows[info.run] = (info, run_row(info))
             is_live = live is not None and live.is_live and live.id == info.run
-            rows.append(live_row(known[1], live) if is_live and live else known[1])
+            if is_live and live is not None:
+                rows.append(live_row(known[1], live, self._clock.read(live)))
+            else:
+                rows.append(known[1])
         self._known_rows = {
             run: kept for run, kept in self._known_rows.items() if run in self._infos
         }
@@ -325,7 +332,7 @@ class Presenter:
         changes: dict[str, Any] = {"why_not_resume": self._why_not_resume()}
         at = next((i for i, row in enumerate(state.rows) if live and row.id == live.id), -1)
         if live is not None and at >= 0:
-            row = live_row(state.rows[at], live)
+            row = live_row(state.rows[at], live, self._clock.read(live))
             if row != state.rows[at]:
                 changes["rows"] = (*state.rows[:at], row, *state.rows[at + 1 :])
                 if row.state != state.rows[at].state:
@@ -373,7 +380,7 @@ class Presenter:
         if run is None or info is None:
             return None
         n_params = next((row.n_params for row in self.store.state.rows if row.id == run_id), None)
-        return side_of(run_row(info, None).name, run, n_params)
+        return side_of(run_row(info).name, run, n_params)
 
     def _other_side(self) -> Side | None:
         against, chosen = self.store.state.against, self.store.state.chosen

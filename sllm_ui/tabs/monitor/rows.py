@@ -8,6 +8,7 @@ from typing import Any
 
 from sllm_core import fmt
 from sllm_core import messages as m
+from sllm_core.jobs.series import PAUSE_S, work_s
 from sllm_core.jobs.vitals import GpuVitals, Vitals
 from sllm_core.ledger import Row
 from sllm_ui.runstate import RunState
@@ -78,9 +79,9 @@ class CheckpointRow:
     is_pinned: bool
 
 
-def run_row(info: m.RunInfo, live: RunState | None) -> RunRow:
+def run_row(info: m.RunInfo) -> RunRow:
     """A run as one line of words."""
-    row = RunRow(
+    return RunRow(
         id=info.run,
         name=fmt.path_text(info.name) if info.name else short_name(info.run),
         state=info.state,
@@ -92,16 +93,37 @@ def run_row(info: m.RunInfo, live: RunState | None) -> RunRow:
         is_pinned=info.is_pinned,
         note=fmt.path_text(info.note),
     )
-    return live_row(row, live) if live is not None and live.id == info.run else row
 
 
-def live_row(row: RunRow, live: RunState) -> RunRow:
+class WorkClock:
+    """Seconds of work of a run that is on; looks only at the steps that are new."""
+
+    def __init__(self) -> None:
+        self._story: RunState | None = None
+        self._n, self._worked_s = 0, 0.0
+
+    def read(self, story: RunState) -> float:
+        """Up to its last step; pauses do not count."""
+        times = story.curve["time"]
+        n = len(times)
+        if story is not self._story or n < self._n or not self._n:
+            self._worked_s = float(work_s(times)[-1]) if n else 0.0
+        elif n > self._n:
+            usual = self._worked_s / self._n
+            gaps = times[self._n :] - times[self._n - 1 : -1]
+            gaps[gaps > max(PAUSE_S, 20 * usual)] = usual
+            self._worked_s += float(gaps.sum())
+        self._story, self._n = story, n
+        return self._worked_s
+
+
+def live_row(row: RunRow, live: RunState, worked_s: float) -> RunRow:
     """The line of a run that is followed, with its figures of now."""
     changes: dict[str, Any] = {"state": live.state}
     if live.best:
         changes |= {"best": live.best.val_loss, "bpb": live.best.val_bpb}
-    if live.is_live and live.started:
-        changes["elapsed_s"] = float(int(time.time() - live.started))
+    if worked_s:
+        changes["elapsed_s"] = float(int(worked_s))
     if live.plan and live.plan.n_params:
         changes["n_params"] = live.plan.n_params
     if live.is_live and live.step and live.step.tokens_per_sec:

@@ -29,7 +29,7 @@ class View(Box):
         self._main.columnconfigure(0, weight=11, uniform="column")
         self._main.columnconfigure(1, weight=13, uniform="column")
         self._main.rowconfigure(0, weight=1)
-        left, self._right = Fill(self._main, 700), Fill(self._main, 640)
+        left, self._right = Fill(self._main, 760), Fill(self._main, 640)
         left.grid(row=0, column=0, sticky="nsew", padx=(0, px(8)))
         self._right.grid(row=0, column=1, sticky="nsew")
         self._runs = RunsCard(left, presenter, desk)
@@ -66,7 +66,7 @@ class View(Box):
             return
         self._is_wide = is_wide
         self._low.configure(height=px(300 if is_wide else 560))
-        self._right.set_min_height(640 if is_wide else 940)
+        self._right.set_min_height(640 if is_wide else 1000)
         self._low.columnconfigure((0, 1), weight=0, uniform="")
         self._low.columnconfigure((0, 1) if is_wide else (0,), weight=1, uniform="low")
         self._low.rowconfigure(0, weight=1, uniform="" if is_wide else "low")
@@ -122,6 +122,7 @@ class RunsCard(Card):
     def __init__(self, master: tk.Misc, presenter: Presenter, desk: Desk) -> None:
         super().__init__(master, "Runs", "list-task", pad=14)
         self._presenter, self._desk, self._is_wide = presenter, desk, True
+        self._seen: tuple[str, tuple[int, bool], int] | None = None  # what was scrolled to
         tools: list[tuple[str, str, str, Any]] = [
             ("delete", "trash", "Delete the run: its curves, samples and log", self._ask_delete),
             ("queue", "clipboard-plus", "Queue a run with the same settings: it starts when the present one is done, or at once", presenter.enqueue_copy),
@@ -164,6 +165,9 @@ class RunsCard(Card):
         self._table.set_sort(*state.sort)
         self._table.show(len(rows), lambda i: rows[i].texts(), places)
         main = self._presenter.run_row()
+        if main is not None and (main.id, state.sort, len(rows)) != self._seen:
+            self._seen = main.id, state.sort, len(rows)
+            self._table.see(rows.index(main))
         note = main.note if main else ""
         self._note.set_text(note)
         if note:
@@ -229,10 +233,10 @@ class RunsCard(Card):
         words = "Its curves, samples and log are deleted for good."
         choices: list[tuple[str, str, Any]] = []
         if files:
-            words += f" Its {files}, can stay: they can still be tested."
+            words += f" What it saved ({files}) can stay: the Test tab still opens it."
             choices = [
-                ("Delete with checkpoints", "danger", lambda: presenter.delete_run(with_checkpoints=True)),
-                ("Keep checkpoints", "danger", lambda: presenter.delete_run(with_checkpoints=False)),
+                ("Delete run and checkpoints", "danger", lambda: presenter.delete_run(with_checkpoints=True)),
+                ("Delete run only", "danger", lambda: presenter.delete_run(with_checkpoints=False)),
             ]  # fmt: skip
         else:
             choices = [("Delete", "danger", lambda: presenter.delete_run(with_checkpoints=False))]
@@ -279,6 +283,8 @@ class CheckpointsCard(Card):
     def arrange(self, is_wide: bool) -> None:
         """On a narrow page two of the buttons are icons only."""
         self._is_wide = is_wide
+        for made in list(self._tools.values())[1:]:
+            made.pack_configure(padx=(px(6 if is_wide else 3), 0))
         self._show_words(self._presenter.store.state)
 
     def show(self, state: State) -> None:

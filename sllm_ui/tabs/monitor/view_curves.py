@@ -16,6 +16,7 @@ from sllm_ui.widgets.readout import legend
 
 REFRESH_MS = 250
 LEGEND_COLUMNS = 3
+COLOURS = (1, 5, 4, 3, 2, 0)  # of palette.series: neighbours in this order are easy to tell apart
 FORMATS: dict[str, Callable[[float], str]] = {
     "Learning rate": lambda y: f"{y:.3g}",
     "Tokens per second": human,
@@ -112,10 +113,11 @@ class CurvesCard(Card):
         state = self._presenter.store.state
         self._chart.set_empty(self._presenter.why_no_curve())
         self._chart.set_axes(*XNAMES[state.axis], FORMATS.get(state.metric))
-        colours = skin().p.series
+        series = skin().p.series
+        colours = [series[place] for place in COLOURS]
         lines: dict[str, tuple[str, float, float]] = {}
         for curve in curves:
-            tone = colours[curve.colour % len(colours)]
+            tone = colours[curve.colour]
             if curve.smoothed is not None:
                 lines[f"{curve.run} as measured"] = (tone, 0.8, 0.3)
             lines[_key(curve)] = (tone, 2.0, 1.0)
@@ -131,7 +133,7 @@ class CurvesCard(Card):
         is_one = len(curves) == 1 and METRICS[state.metric].startswith("val_")
         best = best_point(curves[0]) if is_one else None
         self._chart.mark_best(*(best or (None, None)))
-        self._show_names([(c.name, colours[c.colour % len(colours)]) for c in curves])
+        self._show_names([(c.name, colours[c.colour]) for c in curves])
         self._chart.refresh()
 
     def _show_names(self, named: list[tuple[str, str]]) -> None:

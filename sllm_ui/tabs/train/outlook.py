@@ -157,7 +157,7 @@ def _figures(f: Forecast) -> tuple[Figure, ...]:
         Figure("Steps", f"{f.steps:,}" if f.steps is not None else "-", f"Updates until the limit; {source}."),
         Figure("Epochs", f"{passes:.3g}" if passes is not None else "-", f"Passes over the text; {source}."),
         Figure(
-            "Per parameter", f"{ratio:.3g} tokens" if ratio is not None else "-",
+            "Per parameter", f"{ratio:.{2 if ratio < 1 else 3}g} tokens" if ratio is not None else "-",
             "Tokens it learns from for each parameter, repeated ones too; 20 is the usual aim.",
         ),
         Figure("Disk", fmt.size(f.disk_bytes), _disk_tip(f)),

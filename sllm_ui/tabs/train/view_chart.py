@@ -3,6 +3,7 @@
 import tkinter as tk
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sllm_core import fmt
 from sllm_core.errors import SllmError
@@ -13,7 +14,7 @@ from sllm_ui.widgets.chart import LiveChart, legend
 from sllm_ui.widgets.controls import Segmented, button
 from sllm_ui.widgets.kit import Box, Desk, Panel, px, tooltip
 
-NARROW = 600  # logical px below which the span of the chart has no switch
+WIDTHS = (460, 600)  # logical px from which there is room for the scale's switch, and the span's
 LAST = 1000  # steps of the short view
 CHART_TIPS = {
     "Loss": "Training and validation loss",
@@ -42,7 +43,7 @@ class ChartCard(Panel):
         self._sides: dict[str, tuple[Box, Box]] = {}
         self._version = (-1, "", "")
         self._chart = CHARTS[0]
-        self._is_wide: bool | None = None
+        self._room = len(WIDTHS)
         self._head = Box(self)
         self._head.pack(fill="x", pady=(0, px(8)))
         self._switch: Segmented | None = None
@@ -58,7 +59,7 @@ class ChartCard(Panel):
             self._head, ["Linear", "Log"], command=presenter.watching.set_scale,
             tips=["Even scale", "Logarithmic scale: shows what happens late"],
         )  # fmt: skip
-        self._tools: list[tk.Misc] = [save, self._span, self._scale]
+        self._tools: tuple[Any, Any, Any] = (save, self._span, self._scale)
         self._body = Box(self)
         self._body.pack(fill="both", expand=True)
         self._plot = Box(self._body)
@@ -104,19 +105,22 @@ class ChartCard(Panel):
     # -- showing -----------------------------------------------------------------------------------
 
     def _on_size(self, event: "tk.Event[tk.Misc]") -> None:
-        is_wide = event.width >= px(NARROW) * kit.skin().breadth
-        if event.widget is self and is_wide != self._is_wide:
-            self._is_wide = is_wide
+        room = sum(event.width >= px(width) * kit.skin().breadth for width in WIDTHS)
+        if event.widget is self and room != self._room:
+            self._room = room
             self._show_tools(self._presenter.store.state)
 
     def _show_tools(self, state: State) -> None:
+        """Picture, span and scale, as far as there is room beside the switch."""
+        save, span, scale = self._tools
+        room = self._room if self._sides else len(WIDTHS)
+        shown = [save, *([span] if room > 1 else []), *([scale] if room else [])]
         for tool in self._tools:
-            tool.pack_forget()  # type: ignore[attr-defined]
+            tool.pack_forget()
         if self._side(state):
             return
-        for i, tool in enumerate(self._tools):
-            if tool is not self._span or self._is_wide or not self._sides:
-                tool.pack(side="right", padx=(px(8), 0) if i else 0)  # type: ignore[attr-defined]
+        for i, tool in enumerate(shown):
+            tool.pack(side="right", padx=(px(8), 0) if i else 0)
 
     def _side(self, state: State) -> str:
         return state.side if state.side in self._sides else ""
