@@ -345,16 +345,13 @@ class Window:
         if self.page == "test":
             self.presenter("test").write()
             return
-        why = self.presenter("train").why_not_start()
-        if why:
-            self.toasts.show("warn", "Training cannot start", why)
-        elif self.session.start_training():
+        if self.presenter("train").start():
             self.show("train")
 
     def do_resume(self) -> None:
         """Go on with the last run."""
-        if self.session.resume():
-            self.show("train")
+        self.presenter("train").resume()
+        self.show("train")
 
     def do_pause(self) -> None:
         """Pause, or go on."""

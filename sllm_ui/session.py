@@ -482,7 +482,10 @@ class Session:
         return ""
 
     def start_training(self, *, continue_from: str = "") -> bool:
-        """A new run with the settings as they are; False (with a notice) when it cannot start."""
+        """A new run with the settings as they are; False (with a notice) when it cannot start.
+
+        With ``continue_from`` it begins with the weights of that checkpoint, in its shape.
+        """
         if why := self.why_not_start():
             self.notify("warn", "Training cannot start", why)
             return False
@@ -492,8 +495,9 @@ class Session:
         self.save_now_config()
         try:
             run = runs.new_run(
-                self.project, "train", self.config, continue_from=continue_from or None, given=[]
-            )
+                self.project, "train", self.config, given=[],
+                continue_from=continue_from or None, is_shape_adopted=bool(continue_from),
+            )  # fmt: skip
         except (SllmError, OSError) as problem:
             self.report(problem, "The run could not be started")
             return False

@@ -374,6 +374,7 @@ def test_a_holder_without_a_readable_note_is_still_a_holder(tmp_path, holder, no
 
 def test_asking_for_a_lock_makes_nothing(tmp_path):
     assert not Lock(tmp_path / "gone" / ".lock", "editing").is_held()
+    assert names(tmp_path) == []
 
 
 def test_two_who_only_ask_whether_a_lock_is_held_do_not_answer_each_other(tmp_path):
@@ -391,7 +392,6 @@ def test_two_who_only_ask_whether_a_lock_is_held_do_not_answer_each_other(tmp_pa
         thread.join()
     assert len(found) == 600
     assert not any(found)
-    assert names(tmp_path) == []
 
 
 def test_a_lock_that_cannot_be_made_is_an_error_of_the_disk(tmp_path):

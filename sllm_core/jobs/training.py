@@ -36,7 +36,7 @@ from sllm_core.errors import (
     TrainError,
 )
 from sllm_core.jobs.channel import read_control, write_control
-from sllm_core.jobs.models import open_model
+from sllm_core.jobs.models import adopt_shape, open_model
 from sllm_core.jobs.pipeline import Job, prepare
 from sllm_core.jobs.runs import Run
 from sllm_core.jobs.series import read_past
@@ -67,6 +67,10 @@ def train(run: Run, job: Job, resume: str = "") -> Done | Stopped:
     """
     project = run.project
     store = Checkpoints(project)
+    if run.options.get("is_shape_adopted") and not run.resolved:
+        shaped = adopt_shape(project, run.config, run.options["continue_from"])
+        run = replace(run, config=shaped)
+        run.save()
     if run.options.get("given") and not run.resolved:
         job.emit(Log(f"For this run only: {', '.join(run.options['given'])}."))
     with job.step("setup"):

@@ -593,6 +593,9 @@ def test_a_locked_tokenizer_is_not_replaced(session, opened):
     session.facts = prepared_facts(session.config)
     session.bus.publish(DataChanged())
     assert opened.store.state.tokenizer.badge == "Locked by checkpoints"
+    session.change({"target_vocab_size": 4000})
+    assert "exact" in opened.store.state.tiles[2].note, "it is kept, whatever the settings ask"
+    assert opened.store.state.prepared_tone == "good"
     opened.train_tokenizer()
     opened.import_tokenizer("/a/tokenizer.json")
     assert session.calls == []

@@ -278,7 +278,7 @@ def test_a_limit_that_cannot_be_says_why(page, kind, text):
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("vocab_size", [272, 5_000, 32_000, 200_000])
 def test_every_position_of_the_slider_is_valid_and_as_large_as_it_says(style, vocab_size):
-    base = with_values(ProjectConfig(), {"style": style})
+    base = with_values(ProjectConfig(), {"style": style, "batch_size": 7, "head_dim": 32})
     rungs = shapes.ladder(base.model, vocab_size)
     assert len(rungs) > 20
     for shape in rungs:
@@ -749,7 +749,7 @@ def test_the_end_of_a_run_unlocks_the_form(page):
 ROWS = (
     Row("b.pt", "", 9, 200, 1, 9, "20261122-184218-train-ab12", None, 2.5, ("last",)),
     Row("best_model.pt", "", 9, 100, 1, 9, "20261122-184218-train-ab12", None, 2.4, ("best",)),
-    Row("old.pt", "", 9, 900, 1, 9, "odd\nname", None, None, (), "superseded"),
+    Row("o\nld.pt", "", 9, 900, 1, 9, "odd\nname", None, None, (), "superseded"),
 )
 
 
@@ -765,7 +765,7 @@ def test_any_checkpoint_can_be_resumed_from(page):
     assert [(r.step, r.val_loss, r.badge[0]) for r in rows] == [
         ("200", "2.500", ""), ("100", "2.400", "best"), ("900", "-", "left behind"),
     ]  # fmt: skip
-    assert "\n" not in rows[2].run
+    assert "\n" not in rows[2].run + rows[2].name
     assert "200" in state(page).resume.tip
     page.resume()
     page.resuming.open(True)

@@ -287,6 +287,13 @@ def is_tokenizer_current(facts: Facts, tokenizer: TokenizerConfig) -> bool:
     return facts.is_tokenizer_imported or wish == facts.tokenizer_wish
 
 
+def with_lock(facts: Facts, tokenizer: TokenizerConfig, *, is_locked: bool) -> Facts:
+    """Facts in which a tokenizer that checkpoints hold on to is the one that is asked for."""
+    if not is_locked:
+        return facts
+    return replace(facts, tokenizer_wish=tuple(sorted(asdict(tokenizer).items())))
+
+
 def guess_bytes_per_token(facts: Facts, vocab_size: int) -> float:
     """Measured on the prepared data where the vocabulary is the same, else worked out from it."""
     measured = facts.bytes_per_token
@@ -490,7 +497,7 @@ def vocab_advice(config: ProjectConfig, facts: Facts) -> tuple[str, int]:
     if fits <= BYTE_VOCAB < target:
         words = (
             f"{fmt.size(text_bytes)} of text are too few to learn a vocabulary from: plain bytes are "
-            "used. From 70 KB on, pieces of words can be learnt."
+            "used. From 66 KiB on, pieces of words can be learnt."
         )
         return words, 0
     words = f"For {fmt.size(text_bytes)} of text, about {best:,} tokens are a good size."

@@ -196,7 +196,8 @@ class Presenter:
     def refresh(self, **more: Any) -> None:
         """Work out the state anew from the session."""
         session = self.session
-        config, facts = session.config, session.facts
+        config, is_locked = session.config, bool(session.checkpoints)
+        facts = figures.with_lock(session.facts, config.tokenizer, is_locked=is_locked)
         root = session.project.root if session.project else Path()
         state = self.store.state
         sources = figures.source_rows(config, root, facts, self._problems, str(Path.home()))
@@ -222,7 +223,7 @@ class Presenter:
             **self._form(config, facts),
             prepared=prepared,
             prepared_tone=prepared_tone,
-            tokenizer=words.describe_tokenizer(config, facts, is_locked=bool(session.checkpoints)),
+            tokenizer=words.describe_tokenizer(config, session.facts, is_locked=is_locked),
             **more,
         )
 

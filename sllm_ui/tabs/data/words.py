@@ -178,6 +178,7 @@ def describe_tokenizer(config: ProjectConfig, facts: Facts, *, is_locked: bool) 
             "Checkpoints of this project were trained with this tokenizer. For another one make a "
             "new project (Duplicate settings)."
         )
+        advice = locked
     if is_outdated and is_locked:
         text += " The settings below ask for another one; it stays, because checkpoints use it."
     elif is_outdated:

@@ -89,6 +89,14 @@ class Resuming:
         self._change(is_open=False)
         return self._session.resume(row.run_id, row.file, changes)
 
+    def continue_chosen(self) -> bool:
+        """A new run that begins with the weights of the chosen checkpoint."""
+        state = self._store.state.resume
+        if state.why or not 0 <= state.chosen < len(state.rows):
+            return False
+        self._change(is_open=False)
+        return self._session.start_training(continue_from=state.rows[state.chosen].file)
+
     def _change(self, **changes: Any) -> None:
         self._store.update(resume=replace(self._store.state.resume, **changes))
 
@@ -103,7 +111,7 @@ def checkpoint_text(row: Row) -> CheckpointText:
     elif "pinned" in row.roles:
         badge = ("pinned", "accent")
     return CheckpointText(
-        file=row.file, step=f"{row.step:,}", val_loss=fmt.number(row.val_loss),
+        file=row.file, name=fmt.path_text(row.file), step=f"{row.step:,}", val_loss=fmt.number(row.val_loss),
         run=run_text(row.run), badge=badge, run_id=row.run,
     )  # fmt: skip
 

@@ -64,9 +64,10 @@ class ProbeState:
 
 @dataclass(frozen=True)
 class CheckpointText:
-    """A row of the list to resume from."""
+    """A row of the list to resume from; ``file`` as it is on the disk, ``name`` as it is shown."""
 
     file: str
+    name: str
     step: str
     val_loss: str
     run: str

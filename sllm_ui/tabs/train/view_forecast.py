@@ -213,11 +213,18 @@ class ResumeCard(Card):
         self._go = button(
             self.body, "Resume from here", "play-fill", "primary", command=presenter.resume_chosen
         )
+        self._new = button(
+            self.body, "New run from its weights", "box-arrow-in-right",
+            command=presenter.resuming.continue_chosen,
+            tip="Train on with the settings and the text of now: a fresh run that begins with what "
+            "this checkpoint has learnt, in its shape. For instance after files were added.",
+        )  # fmt: skip
+        self._new.pack(side="bottom", fill="x", pady=(px(6), 0))
         self._go.pack(side="bottom", fill="x", pady=(px(10), 0))
 
     def focus_first(self) -> None:
-        """Give the focus to the list."""
-        self._table.focus_set()
+        """Give the focus to the button that goes on."""
+        self._go.focus_set()
 
     def _limit(self, _: object = None) -> None:
         self._presenter.resuming.set_limit(self._kind.get_value(), self._value.get_value())
@@ -228,7 +235,7 @@ class ResumeCard(Card):
         rows = state.rows
         self._table.show(
             len(rows),
-            lambda i: (rows[i].step, rows[i].val_loss, rows[i].file, rows[i].badge),
+            lambda i: (rows[i].step, rows[i].val_loss, rows[i].name, rows[i].badge),
             state.chosen if rows else None,
         )
         self._run.set_text(f"Run of {rows[state.chosen].run}" if rows else "No checkpoint yet.")
@@ -246,6 +253,8 @@ class ResumeCard(Card):
             self._error.pack_forget()
         why = state.why or state.error or ("" if rows else "There is no checkpoint yet.")
         enable(self._go, not why, why)
+        why = state.why or ("" if rows else "There is no checkpoint yet.")
+        enable(self._new, not why, why)
 
 
 class GoRow(Box):

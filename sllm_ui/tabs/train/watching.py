@@ -29,7 +29,7 @@ class Watching:
             self._samples, self._n_samples = (), -1
             return None
         if shown is not None and shown.id != run.id:
-            pass
+            self._step = None
         if len(run.samples) != self._n_samples or shown is None or shown.id != run.id:
             self._samples, self._n_samples = watch.sample_texts(run), len(run.samples)
         now = time.time()
