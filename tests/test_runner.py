@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import signal
+import subprocess
 import sys
 import time
 
@@ -13,7 +14,7 @@ import pytest
 from sllm_core import cli, messages
 from sllm_core.config import with_values
 from sllm_core.jobs import runner, runs, training, worker
-from sllm_core.jobs.channel import read_control, read_events
+from sllm_core.jobs.channel import FolderChannel, read_control, read_events
 from sllm_core.jobs.runner import PipeProcess, Runner
 from sllm_core.jobs.series import read_past
 from sllm_core.messages import Done, Failed, Generated, Saved, StateChanged, Step, Stopped, Token
@@ -180,6 +181,25 @@ def test_a_run_is_resumed_through_its_folder_and_an_old_stop_is_forgotten(projec
     more = ["--resume", "auto", "--max-steps", str(again.until(Stopped).step + 5)]
     assert cli.main(["train", str(project.root), *more]) == 0  # nor does the command remember it
     assert runs.summarize(run).state == "done"
+
+
+def test_a_process_that_lingers_does_not_hear_its_successor(project, monkeypatch):
+    """The old one has said Done and still exits while the next one of the same run begins."""
+    run, out = new_run(project), queue.Queue()
+    channel = FolderChannel(run.folder)
+    monkeypatch.setattr(runner, "worker_command", lambda *_: [sys.executable, "-c", "input()"])
+    followed = Runner(run, out)
+    monkeypatch.setattr(runner.subprocess, "DEVNULL", subprocess.PIPE)  # it waits for its input
+    followed.start()
+    channel.emit(Done(step=5))
+    assert out.get(timeout=GUARD_S)[1] == Done(step=5)
+    channel.emit(messages.Started(run.id, "train", 1))
+    channel.emit(messages.Log("of the next one"))
+    time.sleep(4 * runner.POLL_S)
+    followed._process.communicate(b"\n")
+    followed.join(GUARD_S)
+    channel.close()
+    assert out.empty(), out.get()
 
 
 def test_a_run_goes_on_with_other_limits_and_is_followed_from_where_its_past_ends(project):

@@ -182,6 +182,9 @@ class Runner:
             for message, when in found:
                 is_final = isinstance(message, final)
                 self._put(message, when)
+                if is_final and (self._process is not None or self._is_offset_given):
+                    self._see_off()  # what comes after its last word is another process's
+                    return
             if not running:
                 now = faults.wall_time()
                 if not is_final and self._process is not None:
@@ -193,6 +196,12 @@ class Runner:
             while self._out.qsize() > 200 and not self._closing.is_set():
                 self._climb()
                 time.sleep(POLL_S)
+            self._climb()
+            time.sleep(POLL_S)
+
+    def _see_off(self) -> None:
+        """Wait for the end of a process that has said its last word; the ladder still counts."""
+        while self._process and self._process.poll() is None and not self._closing.is_set():
             self._climb()
             time.sleep(POLL_S)
 

@@ -24,7 +24,7 @@ EVENTS = (
     Answered, ConfigChanged, DataChanged, Notice, ProjectChanged, RunChanged, RunsChanged,
     TurnEnded,
 )  # fmt: skip
-GUARD_S = 30  # against hanging only
+GUARD_S = 50  # against hanging only
 
 
 class Desk:

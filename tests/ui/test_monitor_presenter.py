@@ -178,6 +178,7 @@ def test_time_of_work_leaves_pauses_out_and_goes_on_from_where_it_was():
     story.apply(m.Step(7, 3.0, "", 1.0, 0.1, 56, 0, 1, 100.0), 90_000.0)  # a night between
     assert clock.read(story) == pytest.approx(6, abs=0.3)
     assert clock.read(a_story(B, 3)) == 2
+    assert clock.read(a_story(C, 9)) == 8
 
 
 # -- choosing runs ---------------------------------------------------------------------------------

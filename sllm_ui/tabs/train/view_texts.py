@@ -101,6 +101,8 @@ class LogPane:
         if n == self._n:
             return
         lines = self._presenter.watching.log_since(self._n)[-SHOWN:]
+        if not lines:  # the run is being read anew: its lines come with the next state
+            return
         self._n = n
         is_at_end = not self._text.winfo_ismapped() or self._text.yview()[1] >= 1.0
         append_text(self._text, "")  # notes whether the end is followed
