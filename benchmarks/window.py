@@ -142,7 +142,7 @@ def measure(seconds: float, project: Path) -> dict[str, float]:
     run = runs.new_run(opened, "train", opened.load_config())
     trainer = Runner(run, queue.Queue()).start()
     out: dict[str, float] = {}
-    window.session.run = RunState("flood", "train", "running")
+    window.session.now.run = RunState("flood", "train", "running")
     stop = threading.Event()
     sender = threading.Thread(target=flood, args=(window.inbox, "flood", stop))
     sender.start()
@@ -179,7 +179,7 @@ def measure(seconds: float, project: Path) -> dict[str, float]:
     sender.join()
     trainer.ask("stop")
     trainer.join(60)
-    window.session.run = None
+    window.session.now.run = None
     window.close()
     return out
 

@@ -18,8 +18,9 @@ from sllm_core.errors import SllmError
 from sllm_core.project import check_name
 from sllm_ui import paths
 from sllm_ui.actions import ACTIONS, BY_ID, TABS
+from sllm_ui.events import Notice, ProjectChanged, RunChanged
 from sllm_ui.pump import Pump
-from sllm_ui.session import Notice, ProjectChanged, RunChanged, Session
+from sllm_ui.session import Session
 from sllm_ui.settings import ZOOMS, AppSettings, Settings
 from sllm_ui.shell import ShellPresenter, ShellState, why_not
 from sllm_ui.theme import LIGHT, NAVY, Skin
@@ -327,12 +328,12 @@ class Window:
 
     def do_scan(self) -> None:
         """List the files again."""
-        self.session.scan()
+        self.session.work.scan()
         self.show("data")
 
     def do_prepare(self) -> None:
         """Tokenizer and token files."""
-        self.session.prepare()
+        self.session.work.prepare()
         self.show("data")
 
     def do_auto_select(self) -> None:
@@ -355,30 +356,30 @@ class Window:
 
     def do_pause(self) -> None:
         """Pause, or go on."""
-        self.session.pause()
+        self.session.work.pause()
 
     def do_save_now(self) -> None:
         """Checkpoint after this step."""
-        self.session.save_now()
+        self.session.work.save_now()
         self.toasts.show("accent", "Saving after this step", "")
 
     def do_stop(self) -> None:
         """Ask once, then save and stop; a run that is stopping already can be ended."""
         run = self.session.run
         if run is None or not run.is_live:
-            self.session.stop()
+            self.session.work.stop()
         elif run.state == "stopping":
             self.dialogs.confirm(
                 "End the worker now?",
                 "It is still saving its last checkpoint. Ended now, the run goes on later from the "
                 "checkpoint before.",
-                [("Wait", "primary", lambda: None), ("End it now", "danger", self.session.stop)],
+                [("Wait", "primary", lambda: None), ("End it now", "danger", self.session.work.stop)],
             )  # fmt: skip
         else:
             self.dialogs.confirm(
                 "Stop the run?",
                 "A checkpoint is saved first, so that the run can go on from here later.",
-                [("Save and stop", "primary", self.session.stop), ("Go on training", "default", lambda: None)],
+                [("Save and stop", "primary", self.session.work.stop), ("Go on training", "default", lambda: None)],
             )  # fmt: skip
 
     def do_settings(self) -> None:
@@ -563,7 +564,7 @@ class Window:
         if self.settings.problem:
             self.toasts.show("warn", "Settings", self.settings.problem)
         folder = self._folder or next(iter(self.settings.values.recent), "")
-        if folder:
+        if folder and self.session.project is None:  # somebody may have been quicker
             self._open_first(folder)
         self.session.start_watch()
         self._tick()
@@ -603,7 +604,7 @@ class Window:
         if run is not None and run.is_live:
             self._is_closing = True
             if run.state != "stopping":
-                self.session.stop()
+                self.session.work.stop()
             self.toasts.show("accent", "Saving a checkpoint", "The window closes when it is safe.")
         self._finish_closing()
 
@@ -614,7 +615,7 @@ class Window:
     def close(self) -> None:
         """Let go of everything and end."""
         self._is_closing = True
-        self.session.stop_data_job()
+        self.session.work.stop_data_job()
         self.pump.stop()
         for pending in self._afters.values():
             self.root.after_cancel(pending)

@@ -8,16 +8,16 @@ from sllm_core import fmt
 from sllm_core.jobs.vitals import Vitals
 from sllm_ui.actions import TABS
 from sllm_ui.bus import Store
-from sllm_ui.runstate import STEPS, RunState
-from sllm_ui.session import (
+from sllm_ui.events import (
     ConfigChanged,
     DataChanged,
     ProjectChanged,
     RunChanged,
     RunsChanged,
-    Session,
     VitalsChanged,
 )
+from sllm_ui.runstate import STEPS, RunState
+from sllm_ui.session import Session
 
 GIB = 1 << 30
 
@@ -181,8 +181,8 @@ def dots(s: Session) -> dict[str, str]:
     return {
         "data": data,
         "train": train,
-        "test": "ready" if s.checkpoints else "empty",
-        "monitor": "ready" if s.runs else "empty",
+        "test": "ready" if s.archive.checkpoints else "empty",
+        "monitor": "ready" if s.archive.runs else "empty",
     }
 
 
@@ -281,7 +281,7 @@ def why_not(s: Session, action: str) -> str:  # noqa: C901 - a table reads best 
                 return why
             if s.is_training:
                 return "A run is on."
-            return "" if s.runs or run is not None else "There is no run yet."
+            return "" if s.archive.runs or run is not None else "There is no run yet."
         case "pause":
             is_on = run is not None and run.state in {"running", "paused"}
             return s.read_only if is_on else "No run is on."

@@ -36,6 +36,12 @@ CORE = [
 UI = [
     {"paths"},
     {"settings", "bus", "actions", "facts", "runstate", "pump"},
+    {"events", "now"},
+    {"news"},
+    {"chores"},
+    {"autosave", "pipes", "archive"},
+    {"work"},
+    {"sources"},
     {"session"},
     {"shell"},
     {"theme"},

@@ -32,6 +32,8 @@ HOME = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
 LAST_LINES = 12
 _FINAL = (Done, Stopped, Failed)
+# Workers that go on without a follower: kept, so that their end leaves no zombie behind.
+_left: "list[subprocess.Popen[bytes]]" = []
 _NO_LAST_WORD = "The working process ended without a last word."
 _CODE = re.compile(r"\[(E-[A-Z-]+)\]$")
 
@@ -168,6 +170,9 @@ class Runner:
         """Stop following; the run itself goes on."""
         self._closing.set()
         self._thread.join(timeout=5)
+        _left[:] = [process for process in _left if process.poll() is None]
+        if self._process is not None and self._process.poll() is None:
+            _left.append(self._process)
 
     def _is_running(self) -> bool:
         return self._process.poll() is None if self._process else is_alive(self._run)

@@ -108,9 +108,9 @@ def window(the_window):
     w.palette.close()
     w.menu.close()
     if w.session.run is not None and w.session.run.is_live:
-        w.session.stop()
+        w.session.work.stop()
         until(w, lambda: not w.session.is_working, 60, "the run stops")
-    w.session.stop_data_job()
+    w.session.work.stop_data_job()
     until(w, lambda: not w.session.is_on_data, 60, "the data job stops")
     w.session.close_project()
     while w.toasts.shown:

@@ -7,7 +7,7 @@ import pytest
 
 from sllm_core import messages as m
 from sllm_core.jobs import runs
-from sllm_ui.session import Answered
+from sllm_ui.events import Answered
 from tests.gui.conftest import TINY, find, until
 
 pytestmark = pytest.mark.timeout(240)
@@ -37,7 +37,7 @@ def answer(window, prompt):
     found = []
     stop = window.session.bus.subscribe(Answered, lambda event: found.append(event.message))
     try:
-        window.session.write(prompt, "last", window.session.config.sampling, 1)
+        window.session.pipes.write(prompt, "last", window.session.config.sampling, 1)
         until(
             window,
             lambda: any(isinstance(x, m.Generated | m.Failed) for x in found),

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from sllm_ui import session as sessions
-from sllm_ui.session import (
+from sllm_ui import pipes, work
+from sllm_ui.events import (
     Answered,
     ConfigChanged,
     DataChanged,
@@ -15,9 +15,9 @@ from sllm_ui.session import (
     ProjectChanged,
     RunChanged,
     RunsChanged,
-    Session,
     TurnEnded,
 )
+from sllm_ui.session import Session
 from sllm_ui.settings import Settings
 
 EVENTS = (
@@ -94,8 +94,8 @@ def children(monkeypatch):
 
         return make
 
-    for name in ("Runner", "PipeProcess"):
-        monkeypatch.setattr(sessions, name, recorded(getattr(sessions, name)))
+    for module, name in ((work, "Runner"), (pipes, "PipeProcess")):
+        monkeypatch.setattr(module, name, recorded(getattr(module, name)))
     yield made
     for child in made:
         process = child._process

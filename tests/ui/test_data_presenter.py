@@ -17,9 +17,10 @@ from sllm_core.config import DataConfig, ProjectConfig, SourceConfig, TokenizerC
 from sllm_core.corpus import extract
 from sllm_core.corpus import sources as corpus_sources
 from sllm_core.corpus.index import FileRow, Index
+from sllm_ui.events import Answered, DataChanged, Notice, ProjectChanged, RunChanged
 from sllm_ui.facts import Facts
 from sllm_ui.runstate import RunState
-from sllm_ui.session import Answered, DataChanged, Notice, ProjectChanged, RunChanged, Session
+from sllm_ui.session import Session
 from sllm_ui.settings import Settings
 from sllm_ui.tabs.data import figures, lists, presenter, words
 from sllm_ui.tabs.data.presenter import Presenter
@@ -43,14 +44,15 @@ def session(tmp_path, monkeypatch):
     made.calls, made.notices = [], []
     made.bus.subscribe(Notice, made.notices.append)
     for name in ("scan", "scan_soon", "stop_data_job"):
-        monkeypatch.setattr(made, name, lambda name=name: made.calls.append(name))
-    monkeypatch.setattr(made, "prepare", lambda **options: made.calls.append(("prepare", options)))
+        monkeypatch.setattr(made.work, name, lambda name=name: made.calls.append(name))
+    prepare = lambda **options: made.calls.append(("prepare", options))  # noqa: E731
+    monkeypatch.setattr(made.work, "prepare", prepare)
 
     def look(**body):
         made.calls.append(("look", body))
         return len(made.calls)
 
-    monkeypatch.setattr(made, "look", look)
+    monkeypatch.setattr(made.pipes, "look", look)
     yield made
     made.close()
 
@@ -83,7 +85,7 @@ def opened(session, tab, texts, tmp_path):
 def settle(session, done=lambda: True, timeout=10.0):
     """Take in what tasks and workers put into the queue until ``done``."""
     end = time.monotonic() + timeout
-    while session._pending or not done():
+    while session.chores._pending or not done():
         try:
             session.handle(*session.inbox.get(timeout=0.05))
         except queue.Empty:
@@ -93,7 +95,7 @@ def settle(session, done=lambda: True, timeout=10.0):
 
 def show(session, **values):
     """Facts as a scan would leave them."""
-    session.facts = Facts(is_scanned=True, **values)
+    session.now.facts = Facts(is_scanned=True, **values)
     session.bus.publish(DataChanged())
 
 
@@ -207,7 +209,7 @@ def test_hostile_names_are_safe_to_show(session, tab, tmp_path):
 
 
 def test_a_read_only_project_changes_nothing_and_says_who_holds_it(session, opened):
-    session.read_only = "The project is in use by the window (process 7)."
+    session.now.read_only = "The project is in use by the window (process 7)."
     session.bus.publish(ProjectChanged())
     before = session.config
     opened.switch_source(1)
@@ -518,11 +520,11 @@ def test_no_text_at_all_breaks_no_tile():
 
 def test_each_source_has_its_own_figures(session, opened):
     facts = prepared_facts(session.config)
-    session.facts = facts
+    session.now.facts = facts
     session.bus.publish(DataChanged())
     row = opened.store.state.sources[0]
     assert (row.files, row.size, row.tokens) == ("8", "9.5 MiB", "2.5 M")
-    session.facts = replace(facts, unencoded=1)
+    session.now.facts = replace(facts, unencoded=1)
     session.bus.publish(DataChanged())
     assert opened.store.state.sources[0].tokens.startswith("~")
 
@@ -549,7 +551,7 @@ def test_listed_is_used_and_skipped_and_failed(session, opened):
 
 def test_new_files_are_those_the_scan_found_beside_the_old(session, opened):
     show(session, listed=5, used=5)
-    session.data_job = RunState("r", "scan", "running")
+    session.now.data_job = RunState("r", "scan", "running")
     session.bus.publish(RunChanged())
     session.data_job.state = "done"
     session.bus.publish(RunChanged())
@@ -572,7 +574,7 @@ def test_scan_and_prepare_turn_to_stop_while_they_run(session, opened):
     opened.scan()
     opened.prepare()
     assert session.calls == ["scan", ("prepare", {})]
-    session.data_job = RunState("r", "prepare", "running")
+    session.now.data_job = RunState("r", "prepare", "running")
     session.bus.publish(RunChanged())
     assert opened.store.state.job.is_ours
     opened.scan()
@@ -589,8 +591,8 @@ def test_train_and_import_ask_for_another_tokenizer(session, opened):
 
 
 def test_a_locked_tokenizer_is_not_replaced(session, opened):
-    session.checkpoints = (object(),)
-    session.facts = prepared_facts(session.config)
+    session.archive.checkpoints = (object(),)
+    session.now.facts = prepared_facts(session.config)
     session.bus.publish(DataChanged())
     assert opened.store.state.tokenizer.badge == "Locked by checkpoints"
     session.change({"target_vocab_size": 4000})
@@ -856,12 +858,12 @@ def test_a_dead_reader_is_told_and_asked_anew(session, with_files):
 
 
 def test_the_report_is_asked_once_for_each_tokenizer(session, with_files):
-    session.facts = replace(session.facts, vocab_size=300, tokenizer_sha256="a")
+    session.now.facts = replace(session.facts, vocab_size=300, tokenizer_sha256="a")
     session.bus.publish(DataChanged())
-    session.facts = replace(session.facts, listed=6, skipped=1)
+    session.now.facts = replace(session.facts, listed=6, skipped=1)
     session.bus.publish(DataChanged())
     assert len(looks(session, "report")) == 1
-    session.facts = replace(session.facts, tokenizer_sha256="b")
+    session.now.facts = replace(session.facts, tokenizer_sha256="b")
     session.bus.publish(DataChanged())
     assert len(looks(session, "report")) == 2
 

@@ -12,8 +12,8 @@ from sllm_core.jobs.runs import Run
 from sllm_core.jobs.vitals import GpuVitals, Vitals
 from sllm_core.ledger import Row
 from sllm_ui.bus import Bus
+from sllm_ui.events import ConfigChanged, ProjectChanged, RunChanged, RunsChanged, VitalsChanged
 from sllm_ui.runstate import LogLine, RunState
-from sllm_ui.session import ConfigChanged, ProjectChanged, RunChanged, RunsChanged, VitalsChanged
 from sllm_ui.tabs.monitor import compare, curves, loglines, presenter, rows
 from sllm_ui.tabs.monitor.presenter import Presenter
 
@@ -27,6 +27,7 @@ class FakeSession:
         self.bus, self.config, self.project = Bus(), ProjectConfig(), SimpleNamespace()
         self.runs, self.checkpoints, self.run, self.vitals = (), (), None, None
         self.read_only = ""
+        self.archive = self.work = self  # one fake for all parts
         self.asked, self.tasks, self.calls, self.notices = [], [], [], []
 
     @property
@@ -49,7 +50,7 @@ class FakeSession:
         self.config = config
 
     def __getattr__(self, name):
-        if name in {"resume", "label_run", "enqueue", "delete_checkpoint", "pin_checkpoint"}:
+        if name in {"resume", "label_run", "enqueue", "delete_checkpoint", "pin"}:
             return lambda *values, **more: self.calls.append((name, values, more))
         raise AttributeError(name)
 

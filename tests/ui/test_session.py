@@ -18,8 +18,8 @@ from sllm_core.jobs import runs, worker
 from sllm_core.jobs.channel import read_control, read_events
 from sllm_core.ledger import Ledger, Row
 from sllm_core.project import Project
-from sllm_ui import session as sessions
-from sllm_ui.session import (
+from sllm_ui import autosave, work
+from sllm_ui.events import (
     ConfigChanged,
     DataChanged,
     Notice,
@@ -53,13 +53,13 @@ def texts(tmp_path):
 @pytest.fixture
 def quiet(desk, tmp_path, monkeypatch):
     """An open project with one source; jobs are made and never started."""
-    monkeypatch.setattr(sessions.Runner, "start", lambda self: self, raising=False)
+    monkeypatch.setattr(work.Runner, "start", lambda self: self, raising=False)
     root = tmp_path / "p"
     source = tmp_path / "a"
     source.mkdir()
     projects.create(root, [str(source)], ProjectConfig())
     starts = []
-    monkeypatch.setattr(desk.session, "_follow", starts.append)
+    monkeypatch.setattr(desk.session.work, "_follow", starts.append)
     desk.starts = starts
     desk.session.open(root)
     desk.rest()
@@ -186,20 +186,20 @@ def test_a_second_window_changes_nothing_on_the_disk(make_desk, tmp_path, texts)
     s = second.session
     before = {path: path.read_bytes() for path in (tmp_path / "p").rglob("*") if path.is_file()}
     s.change({"max_steps": 5})
-    s.remove_source(1)
-    s.scan()
-    s.prepare()
-    assert not s.start_training()
-    assert not s.resume()
-    s.enqueue()
-    s.label_run(run.id, name="mine")
-    s.delete_run(run.id, with_checkpoints=True)
-    s.pin_checkpoint("a.pt", True)
-    s.delete_checkpoint("a.pt")
+    s.sources.remove(1)
+    s.work.scan()
+    s.work.prepare()
+    assert not s.work.start_training()
+    assert not s.work.resume()
+    s.work.enqueue()
+    s.archive.label_run(run.id, name="mine")
+    s.archive.delete_run(run.id, with_checkpoints=True)
+    s.archive.pin("a.pt", True)
+    s.archive.delete_checkpoint("a.pt")
     for action in (lambda: s.rename_project("q"), s.delete_project):
         with pytest.raises(LockError, match="in use by"):
             action()
-    time.sleep(sessions.SAVE_AFTER_S + 0.05)
+    time.sleep(autosave.SAVE_AFTER_S + 0.05)
     second.rest()
     s.close()
     assert before == {p: p.read_bytes() for p in (tmp_path / "p").rglob("*") if p.is_file()}
@@ -217,7 +217,7 @@ def test_a_place_that_cannot_be_locked_is_shown_read_only(desk, tmp_path):
     assert desk.session.read_only
     assert desk.session.project.root == root
     desk.session.change({"max_steps": 5})
-    desk.session.save_now_config()
+    desk.session.autosave.save_now()
     assert (
         "max_steps" not in stored(desk).get("train", {}) or stored(desk)["train"]["max_steps"] != 5
     )
@@ -331,7 +331,7 @@ def busy_pool(desk):
 def begin_to_store(desk, value):
     """Change a value; its storing is asked for and waits for a thread."""
     desk.session.change({"max_steps": value})
-    time.sleep(sessions.SAVE_AFTER_S + 0.01)
+    time.sleep(autosave.SAVE_AFTER_S + 0.01)
     desk.session.tick()
 
 
@@ -350,7 +350,7 @@ def test_older_settings_never_come_last(desk, tmp_path, request, monkeypatch):
     gate = request.getfixturevalue("busy_pool")
     begin_to_store(desk, 31)
     desk.session.change({"max_steps": 32})
-    desk.session.save_now_config()
+    desk.session.autosave.save_now()
     gate.set()
     desk.rest()
     assert stored(desk)["train"]["max_steps"] == 32
@@ -367,7 +367,7 @@ def test_older_settings_never_come_last(desk, tmp_path, request, monkeypatch):
     begin_to_store(desk, 33)
     assert started.wait(5)
     desk.session.change({"max_steps": 34})
-    desk.session.save_now_config()
+    desk.session.autosave.save_now()
     time.sleep(0.25)
     desk.rest()
     assert stored(desk)["train"]["max_steps"] == 34
@@ -376,7 +376,7 @@ def test_older_settings_never_come_last(desk, tmp_path, request, monkeypatch):
 def test_a_disk_that_refuses_is_told_once_and_the_values_are_stored_when_it_is_well(
     desk, tmp_path, arm, monkeypatch
 ):
-    monkeypatch.setattr(sessions, "SAVE_AGAIN_S", 0.05)
+    monkeypatch.setattr(autosave, "SAVE_AGAIN_S", 0.05)
     desk.session.create(tmp_path / "p", [])
     desk.rest()
     arm("settings.save:1+:enospc")
@@ -396,7 +396,7 @@ def test_a_disk_that_refuses_is_told_once_and_the_values_are_stored_when_it_is_w
     desk.until(lambda: stored(desk)["train"].get("max_steps") == 52)
     arm("settings.save:1:eio")  # a new trouble is news again
     desk.session.change({"max_steps": 53})
-    desk.session.save_now_config()
+    desk.session.autosave.save_now()
     assert len(desk.notices()) == 2
     desk.until(lambda: stored(desk)["train"].get("max_steps") == 53)
 
@@ -424,52 +424,52 @@ def test_sources_are_added_once_and_scanned(quiet, tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     (tmp_path / "one.txt").write_text("x")
     a, b, c, file = (str(tmp_path / name) for name in ("a", "b", "c", "one.txt"))
-    assert quiet.session.add_sources([c, b, c, f"{b}/", a, f"{tmp_path}/c/../b", file]) == 3
+    assert quiet.session.sources.add([c, b, c, f"{b}/", a, f"{tmp_path}/c/../b", file]) == 3
     assert paths(quiet) == [a, c, b, file]
     assert [source.id for source in quiet.session.config.sources] == [1, 2, 3, 4]
     assert quiet.session.data_job.kind == "scan"
-    assert quiet.session.add_sources([a, b]) == 0
+    assert quiet.session.sources.add([a, b]) == 0
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert quiet.session.add_sources(["~/b"]) == 0
+    assert quiet.session.sources.add(["~/b"]) == 0
 
 
 def test_a_source_that_is_not_there_adds_none(quiet, tmp_path):
     (tmp_path / "b").mkdir()
     before = quiet.session.config
     with pytest.raises(DataError):
-        quiet.session.add_sources([str(tmp_path / "b"), str(tmp_path / "missing")])
+        quiet.session.sources.add([str(tmp_path / "b"), str(tmp_path / "missing")])
     assert quiet.session.config is before
     assert quiet.session.data_job is None
 
 
 def test_a_source_that_was_removed_comes_back_as_it_was(quiet, tmp_path):
     (tmp_path / "b").mkdir()
-    quiet.session.add_sources([str(tmp_path / "b")])
-    quiet.session.change_source(1, is_on=False, exclude=("*.md",))
+    quiet.session.sources.add([str(tmp_path / "b")])
+    quiet.session.sources.change(1, is_on=False, exclude=("*.md",))
     before = quiet.session.config.sources
-    removed = quiet.session.remove_source(1)
+    removed = quiet.session.sources.remove(1)
     assert paths(quiet) == [str(tmp_path / "b")]
-    quiet.session.restore_source(removed)
+    quiet.session.sources.restore(removed)
     assert quiet.session.config.sources == before
-    quiet.session.restore_source(removed)  # twice is once
+    quiet.session.sources.restore(removed)  # twice is once
     assert quiet.session.config.sources == before
-    assert quiet.session.remove_source(99) is None
+    assert quiet.session.sources.remove(99) is None
 
 
 def test_undo_takes_nothing_away_from_what_was_added_meanwhile(quiet, tmp_path):
     for name in ("b", "c"):
         (tmp_path / name).mkdir()
     a, b, c = (str(tmp_path / name) for name in "abc")
-    quiet.session.add_sources([b])
-    removed = quiet.session.remove_source(2)
-    quiet.session.add_sources([c])
-    quiet.session.restore_source(removed)
+    quiet.session.sources.add([b])
+    removed = quiet.session.sources.remove(2)
+    quiet.session.sources.add([c])
+    quiet.session.sources.restore(removed)
     assert sorted(paths(quiet)) == [a, b, c]
     ids = [source.id for source in quiet.session.config.sources]
     assert len(set(ids)) == 3
-    removed = quiet.session.remove_source(1)
-    quiet.session.add_sources([a])  # the same one again, by hand
-    quiet.session.restore_source(removed)
+    removed = quiet.session.sources.remove(1)
+    quiet.session.sources.add([a])  # the same one again, by hand
+    quiet.session.sources.restore(removed)
     assert sorted(paths(quiet)) == [a, b, c]
 
 
@@ -479,20 +479,20 @@ def test_undo_takes_nothing_away_from_what_was_added_meanwhile(quiet, tmp_path):
 def live(desk, state="running"):
     """A run that is on, as far as the session knows."""
     run = runs.new_run(desk.session.project, "train", desk.session.config)
-    desk.session.run = sessions.RunState(run.id, "train")
+    desk.session.now.run = work.RunState(run.id, "train")
     desk.session.run.state = state
     return run
 
 
 def test_without_a_project_nothing_can_be_begun(desk):
     s = desk.session
-    assert not s.start_training()
-    assert not s.resume()
-    for action in (s.scan, s.prepare, s.enqueue, s.pause, s.stop, s.save_now, s.stop_data_job,
-                   s.refresh_data, s.refresh_runs, s.save_now_config, s.tick, s.start_next_queued,
+    assert not s.work.start_training()
+    assert not s.work.resume()
+    for action in (s.work.scan, s.work.prepare, s.work.enqueue, s.work.pause, s.work.stop, s.work.save_now, s.work.stop_data_job,
+                   s.work.refresh_data, s.archive.refresh, s.autosave.save_now, s.tick, s.work.start_next_queued,
                    s.close_project):  # fmt: skip
         action()
-    s.change_live({"keep_last": 3})
+    s.work.change_live({"keep_last": 3})
     s.copy_project(Path("/nowhere"), with_everything=True)
     for action in (lambda: s.rename_project("x"), s.delete_project):
         with pytest.raises(ProjectError):
@@ -504,17 +504,17 @@ def test_without_a_project_nothing_can_be_begun(desk):
 
 
 def test_a_run_needs_a_source_that_is_on(quiet):
-    quiet.session.change_source(1, is_on=False)
-    quiet.session.data_job = None
-    assert not quiet.session.start_training()
+    quiet.session.sources.change(1, is_on=False)
+    quiet.session.now.data_job = None
+    assert not quiet.session.work.start_training()
     assert "Add a folder" in quiet.notices()[-1][2]
     assert not [name for name in run_folders(quiet.session.project) if "train" in name]
 
 
 def test_a_run_is_not_begun_twice(quiet):
-    assert quiet.session.start_training()
+    assert quiet.session.work.start_training()
     first = run_folders(quiet.session.project)
-    for begin in (quiet.session.start_training, quiet.session.resume):
+    for begin in (quiet.session.work.start_training, quiet.session.work.resume):
         assert not begin()
         assert quiet.notices()[-1][::2] == ("warn", "A run is on.")
     assert run_folders(quiet.session.project) == first
@@ -522,19 +522,19 @@ def test_a_run_is_not_begun_twice(quiet):
 
 
 def test_nothing_usable_is_no_start(quiet):
-    quiet.session.facts = replace(quiet.session.facts, is_scanned=True, used=0)
-    assert not quiet.session.start_training()
+    quiet.session.now.facts = replace(quiet.session.facts, is_scanned=True, used=0)
+    assert not quiet.session.work.start_training()
     assert "None of the listed files" in quiet.notices()[-1][2]
 
 
 def test_there_must_be_a_run_to_go_on_with(quiet):
-    assert not quiet.session.resume()
+    assert not quiet.session.work.resume()
     assert quiet.notices()[-1][:2] == ("bad", "There is no run to go on with")
-    assert not quiet.session.resume("20260101-000000-train-none")
+    assert not quiet.session.work.resume("20260101-000000-train-none")
     assert quiet.session.run is None
     broken = runs.new_run(quiet.session.project, "train", quiet.session.config)
     (broken.folder / "run.json").write_text('{"config": {"format_version": 999}}')
-    assert not quiet.session.resume(broken.id)
+    assert not quiet.session.work.resume(broken.id)
     assert quiet.session.run is None
 
 
@@ -544,7 +544,7 @@ def test_while_a_run_is_on_the_project_stays_where_it_is(quiet, tmp_path):
         with pytest.raises(LockError, match="A run is on"):
             action()
     assert quiet.session.project.root == tmp_path / "p"
-    quiet.session.delete_run(run.id, with_checkpoints=True)
+    quiet.session.archive.delete_run(run.id, with_checkpoints=True)
     assert quiet.notices()[-1][:2] == ("warn", "The run is on")
     assert quiet.session.run.id == run.id
     assert runs.open_run(quiet.session.project, run.id) == run
@@ -553,11 +553,11 @@ def test_while_a_run_is_on_the_project_stays_where_it_is(quiet, tmp_path):
 def test_a_run_of_another_process_is_not_deleted(quiet):
     run = old_run(quiet.session.project, m.Started("x", "train", 1), step(1))
     with run.lock():
-        quiet.session.delete_run(run.id, with_checkpoints=True)
+        quiet.session.archive.delete_run(run.id, with_checkpoints=True)
         assert quiet.notices()[-1][1] == "The run is on"
-    quiet.session.delete_run("20260101-000000-train-none", with_checkpoints=True)
+    quiet.session.archive.delete_run("20260101-000000-train-none", with_checkpoints=True)
     assert quiet.notices()[-1][:2] == ("bad", "The run was not deleted")
-    quiet.session.delete_run(run.id, with_checkpoints=True)
+    quiet.session.archive.delete_run(run.id, with_checkpoints=True)
     quiet.until(lambda: not run.folder.exists())
 
 
@@ -565,17 +565,17 @@ def test_a_deleted_run_is_no_longer_in_view(quiet):
     run = old_run(quiet.session.project, m.Started("x", "train", 1), step(1), m.Done(1))
     quiet.session.open(quiet.session.project.root)
     quiet.until(lambda: quiet.session.run)
-    quiet.session.delete_run(run.id, with_checkpoints=False)
+    quiet.session.archive.delete_run(run.id, with_checkpoints=False)
     quiet.until(lambda: quiet.session.run is None)
-    quiet.until(lambda: quiet.session.runs == ())
+    quiet.until(lambda: quiet.session.archive.runs == ())
 
 
 def test_a_disk_that_refuses_a_run_folder_is_said(quiet, arm):
     arm("settings.save:1+:enospc")
     s = quiet.session
-    assert not s.start_training()
-    s.enqueue()
-    s.scan()
+    assert not s.work.start_training()
+    s.work.enqueue()
+    s.work.scan()
     assert [title for _, title, _ in quiet.notices()] == [
         "The run could not be started", "The run could not be queued",
         "The job could not be started",
@@ -591,10 +591,10 @@ def test_a_worker_that_cannot_be_started_is_a_failed_run(desk, tmp_path, texts, 
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    desk.session.start_training()
+    desk.session.work.start_training()
     assert desk.session.run.state == "failed"
     assert desk.notices()[-1][:2] == ("bad", "The worker could not be started")
-    request = desk.session.look(count="text")
+    request = desk.session.pipes.look(count="text")
     desk.rest()
     failed = desk.told(m.Failed)[-1]
     assert (failed.code, failed.request) == ("E-WORKER-DIED", request)
@@ -605,12 +605,12 @@ def test_a_worker_that_cannot_be_started_is_a_failed_run(desk, tmp_path, texts, 
 
 def test_the_next_run_starts_when_the_present_one_is_done(quiet):
     s = quiet.session
-    assert s.start_training()
+    assert s.work.start_training()
     now = s.run.id
     for steps in (11, 12):
         s.change({"max_steps": steps})
-        s.enqueue()
-    quiet.until(lambda: [info.state for info in s.runs].count("queued") == 2)
+        s.work.enqueue()
+    quiet.until(lambda: [info.state for info in s.archive.runs].count("queued") == 2)
     assert quiet.notices()[-1][:2] == ("good", "Queued")
     waiting = [name for name in run_folders(s.project) if "train" in name and name != now]
     assert len(quiet.starts) == 1
@@ -628,9 +628,9 @@ def test_the_next_run_starts_when_the_present_one_is_done(quiet):
 
 def test_who_stops_a_run_does_not_start_the_next_one(quiet):
     s = quiet.session
-    s.start_training()
+    s.work.start_training()
     now = s.run.id
-    s.enqueue()
+    s.work.enqueue()
     say(runs.open_run(s.project, now), m.Started(now, "train", 1), m.Stopped(3, "a.pt", "by you"))
     quiet.inbox.put((now, m.Stopped(3, "a.pt", "by you"), 1.0))
     quiet.rest()
@@ -638,7 +638,7 @@ def test_who_stops_a_run_does_not_start_the_next_one(quiet):
 
 
 def test_a_run_that_is_queued_when_nothing_is_on_starts_at_once(quiet):
-    quiet.session.enqueue()
+    quiet.session.work.enqueue()
     quiet.until(lambda: quiet.starts)
     assert quiet.session.run.state == "starting"
 
@@ -663,8 +663,8 @@ def test_the_last_run_is_shown_as_it_ended(desk, tmp_path, said, state, title):
     assert (desk.session.run.id, desk.session.run.state) == (run.id, state)
     assert [notice[1] for notice in desk.notices()] == ([title] if title else [])
     assert not desk.session.is_training
-    desk.until(lambda: desk.session.runs)
-    assert [(info.run, info.state) for info in desk.session.runs] == [(run.id, state)]
+    desk.until(lambda: desk.session.archive.runs)
+    assert [(info.run, info.state) for info in desk.session.archive.runs] == [(run.id, state)]
 
 
 def test_one_that_waits_or_cannot_be_read_does_not_hide_the_last_run(desk, tmp_path):
@@ -677,8 +677,8 @@ def test_one_that_waits_or_cannot_be_read_does_not_hide_the_last_run(desk, tmp_p
     desk.session.open(made.root)
     desk.until(lambda: desk.session.run)
     assert desk.session.run.id == run.id
-    desk.until(lambda: desk.session.runs)
-    states = [(info.run, info.state) for info in desk.session.runs]
+    desk.until(lambda: desk.session.archive.runs)
+    states = [(info.run, info.state) for info in desk.session.archive.runs]
     assert states == [(queued.id, "queued"), (run.id, "done")]
     assert desk.notices() == []
 
@@ -686,8 +686,8 @@ def test_one_that_waits_or_cannot_be_read_does_not_hide_the_last_run(desk, tmp_p
 def test_the_story_of_any_run_can_be_read_while_another_one_begins_to_go_on(quiet):
     s, story = quiet.session, []
     run = old_run(s.project, m.Started("x", "train", 1), step(1), step(2), m.Done(2))
-    s.resume(run.id)
-    s.load_past(run.id, lambda past, found: story.append((past, found)))
+    s.work.resume(run.id)
+    s.archive.load_past(run.id, lambda past, found: story.append((past, found)))
     quiet.until(lambda: story and quiet.starts)
     assert (story[0][0].curve.n, story[0][0].state, story[0][1].id) == (2, "done", run.id)
     assert (s.run.id, s.run.state, s.run.step.step) == (run.id, "starting", 2)
@@ -701,18 +701,24 @@ def test_labels_pins_and_deletions_reach_the_lists(quiet):
     for name in ("a.pt", "b.pt"):
         ledger.put(Row(name, "0", 1, 1, 1, 1, run.id))
         (s.project.checkpoints_dir / name).write_bytes(b"x")
-    s.label_run(run.id, name="first try", is_pinned=True)
-    quiet.until(lambda: s.runs and s.runs[0].name == "first try" and s.runs[0].is_pinned)
-    s.pin_checkpoint("a.pt", True)
-    s.delete_checkpoint("b.pt")
-    quiet.until(lambda: [(row.file, row.roles) for row in s.checkpoints] == [("a.pt", ("pinned",))])
+    s.archive.label_run(run.id, name="first try", is_pinned=True)
+    quiet.until(
+        lambda: (
+            s.archive.runs and s.archive.runs[0].name == "first try" and s.archive.runs[0].is_pinned
+        )
+    )
+    s.archive.pin("a.pt", True)
+    s.archive.delete_checkpoint("b.pt")
+    quiet.until(
+        lambda: [(row.file, row.roles) for row in s.archive.checkpoints] == [("a.pt", ("pinned",))]
+    )
     assert not (s.project.checkpoints_dir / "b.pt").exists()
-    s.verify_checkpoint(s.checkpoints[0])
+    s.archive.verify(s.archive.checkpoints[0])
     quiet.until(lambda: [n for n in quiet.notices() if "a.pt is damaged" in n[1]])
-    s.pin_checkpoint("none.pt", True)
+    s.archive.pin("none.pt", True)
     quiet.until(lambda: [n for n in quiet.notices() if "E-CKPT-MISSING" in n[2]])
-    s.want_checkpoint("a.pt")
-    assert s.wanted_checkpoint == "a.pt"
+    s.archive.want("a.pt")
+    assert s.archive.wanted == "a.pt"
 
 
 # -- the queue of the window ---------------------------------------------------------------------
@@ -741,7 +747,7 @@ def test_results_of_a_project_that_was_closed_are_not_shown_in_the_next(desk, tm
     desk.session.open(first.root)  # its lists are being read now
     desk.session.open(second.root)
     desk.rest()
-    assert (desk.session.run, desk.session.runs) == (None, ())
+    assert (desk.session.run, desk.session.archive.runs) == (None, ())
     assert desk.notices() == []
 
 
@@ -776,42 +782,42 @@ def test_from_a_folder_of_text_to_a_model_that_writes(make_desk, tmp_path, texts
     s = desk.session
     s.create(tmp_path / "p", [])
     s.change({**TINY, **LONG})
-    assert s.add_sources([str(texts)]) == 1
+    assert s.sources.add([str(texts)]) == 1
     desk.until(lambda: s.facts.is_scanned and not s.is_working)
     assert (s.facts.used, s.data_job.state) == (12, "done")
     assert s.data_job.scanned.used == 12
-    s.prepare()
+    s.work.prepare()
     assert s.is_on_data
-    s.scan()  # one at a time
+    s.work.scan()  # one at a time
     assert s.data_job.kind == "prepare"
     desk.until(lambda: s.facts.tokens and not s.is_working)
     assert s.facts.vocab_size == library_of(s.project.tokenizer_dir).get_vocab_size()
     assert desk.notices()[-1][1] == "The data is prepared"
 
-    s.scan()
-    assert s.start_training()  # the run does what the scan would have done
+    s.work.scan()
+    assert s.work.start_training()  # the run does what the scan would have done
     desk.until(lambda: s.run.step)
     assert s.data_job.state in {"stopped", "done"}
-    s.pause()
+    s.work.pause()
     desk.until(lambda: s.run.state == "paused")
-    desk.until(lambda: s.checkpoints)
+    desk.until(lambda: s.archive.checkpoints)
     paused_at = s.run.step.step
-    assert s.checkpoints[0].step == paused_at
-    request = s.write(
-        "the sea", s.checkpoints[0].file, replace(s.config.sampling, max_new_tokens=5), 1
+    assert s.archive.checkpoints[0].step == paused_at
+    request = s.pipes.write(
+        "the sea", s.archive.checkpoints[0].file, replace(s.config.sampling, max_new_tokens=5), 1
     )
     found = desk.until(lambda: desk.told(m.Generated))[0]
     assert (found.request, found.prompt, found.n_tokens <= 5) == (request, "the sea", True)
     assert s.run.step.step == paused_at
-    s.pause()
+    s.work.pause()
     desk.until(lambda: s.run.step.step > paused_at)
-    s.save_now()
+    s.work.save_now()
     desk.until(lambda: len(s.run.saved) > 1)
-    s.stop()
+    s.work.stop()
     assert s.run.state == "stopping"
     desk.until(lambda: s.run.state == "stopped")
     last = s.run.step.step
-    desk.until(lambda: s.checkpoints[0].step == last)
+    desk.until(lambda: s.archive.checkpoints[0].step == last)
     assert desk.notices()[-1][1] == f"Stopped at step {last:,}"
     run, curve = s.run.id, s.run.curve["loss"].tolist()
     assert len(curve) == last
@@ -834,10 +840,10 @@ def test_a_killed_run_goes_on_to_the_same_numbers_whatever_windows_do(
     s.open(project.root)
     s.change({"max_steps": 60, "save_interval": 10, "threads": 1})
     monkeypatch.setenv("SLLM_FAULT", "step.forward:47:kill")  # two a step: in the 24th
-    assert s.start_training()
+    assert s.work.start_training()
     monkeypatch.delenv("SLLM_FAULT")
     first.until(lambda: s.run.state == "running")
-    s.pause()  # before its first step
+    s.work.pause()  # before its first step
     first.until(lambda: s.run.state == "paused")
     run = runs.open_run(project, s.run.id)
     assert run.config == s.config  # typed a moment before the start, and stored
@@ -849,8 +855,8 @@ def test_a_killed_run_goes_on_to_the_same_numbers_whatever_windows_do(
     second.until(second.notices)
     assert second.notices()[-1][1] == "A run is on"
     for action in (
-        watcher.pause, watcher.stop, watcher.save_now,
-        lambda: watcher.change_live({"keep_last": 9}),
+        watcher.work.pause, watcher.work.stop, watcher.work.save_now,
+        lambda: watcher.work.change_live({"keep_last": 9}),
     ):  # fmt: skip
         before = read_control(run.folder)
         action()
@@ -858,7 +864,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers_whatever_windows_do(
         assert read_control(run.folder) == before
     assert watcher.run.state == "paused"
 
-    s.pause()
+    s.work.pause()
     first.until(lambda: s.run.state == "failed")
     end = s.run.end
     assert (end.code, end.signal) == ("E-WORKER-DIED", "SIGKILL")
@@ -871,7 +877,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers_whatever_windows_do(
     second.until(lambda: watcher.run.state == "failed")
     assert watcher.run.curve["loss"].tolist() == s.run.curve["loss"].tolist()
 
-    assert s.resume()
+    assert s.work.resume()
     assert s.is_training
     first.until(lambda: s.run.state == "running")
     s.close()  # the run outlives its window
@@ -883,7 +889,9 @@ def test_a_killed_run_goes_on_to_the_same_numbers_whatever_windows_do(
     shown = third.session.run
     assert shown.curve["step"].tolist() == list(range(1, 61))
     assert m.Resumed(20, "checkpoints/step_20.pt") in [x for x, _ in read_events(run.folder)[0]]
-    third.until(lambda: third.session.runs and third.session.runs[0].state == "done")
+    third.until(
+        lambda: third.session.archive.runs and third.session.archive.runs[0].state == "done"
+    )
 
     plain = runs.new_run(project, "train", run.config)
     last, _ = worker.run_job(plain)

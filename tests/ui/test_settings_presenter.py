@@ -9,7 +9,7 @@ import pytest
 
 from sllm_ui import paths
 from sllm_ui.bus import Bus
-from sllm_ui.session import ProjectChanged
+from sllm_ui.events import ProjectChanged
 from sllm_ui.settings import AppSettings, Settings
 from sllm_ui.tabs.settings import presenter
 from sllm_ui.tabs.settings.presenter import Presenter

@@ -10,9 +10,10 @@ from sllm_core import messages as m
 from sllm_core.config import ProjectConfig, SourceConfig
 from sllm_core.jobs.vitals import GpuVitals, Vitals
 from sllm_ui.actions import ACTIONS, TABS
+from sllm_ui.events import VitalsChanged
 from sllm_ui.facts import Facts
+from sllm_ui.now import Now
 from sllm_ui.runstate import RunState
-from sllm_ui.session import Session, VitalsChanged
 from sllm_ui.shell import ShellPresenter, dots, meters, run_bar, short_path, why_not
 
 GIB = 1 << 30
@@ -43,11 +44,12 @@ def session(**changes):
     for name, value in changes.items():
         assert hasattr(plain, name)
         setattr(plain, name, value)
-    plain.is_training = Session.is_training.fget(plain)
-    plain.is_on_data = Session.is_on_data.fget(plain)
-    plain.is_working = Session.is_working.fget(plain)
-    plain.why_read_only = lambda: Session.why_read_only(plain)
-    plain.why_not_start = lambda: Session.why_not_start(plain)
+    plain.archive = plain
+    plain.is_training = Now.is_training.fget(plain)
+    plain.is_on_data = Now.is_on_data.fget(plain)
+    plain.is_working = Now.is_working.fget(plain)
+    plain.why_read_only = lambda: Now.why_read_only(plain)
+    plain.why_not_start = lambda: Now.why_not_start(plain)
     return plain
 
 

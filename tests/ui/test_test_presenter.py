@@ -12,8 +12,7 @@ from sllm_core.config import ProjectConfig, SamplingConfig
 from sllm_core.errors import ConfigError, DataError
 from sllm_core.ledger import Row
 from sllm_ui.bus import Bus
-from sllm_ui.facts import Facts
-from sllm_ui.session import (
+from sllm_ui.events import (
     Answered,
     CheckpointWanted,
     ConfigChanged,
@@ -23,6 +22,7 @@ from sllm_ui.session import (
     RunsChanged,
     TurnEnded,
 )
+from sllm_ui.facts import Facts
 from sllm_ui.settings import Settings
 from sllm_ui.tabs.test import passages, words
 from sllm_ui.tabs.test import presenter as tab
@@ -43,7 +43,8 @@ class FakeSession:
         self.project = SimpleNamespace(root=Path("/p"))
         self.config, self.facts = ProjectConfig(), Facts(vocab_size=300)
         self.checkpoints = (row("best_model.pt", 20, val_loss=2.5), row("step_30.pt", 30))
-        self.runs, self.run, self.wanted_checkpoint, self.read_only = (), None, "", ""
+        self.runs, self.run, self.wanted, self.read_only = (), None, "", ""
+        self.archive = self.pipes = self.work = self  # one fake for all parts
         self.written, self.cancelled, self.looked, self.notices = [], [], [], []
         self.n = self.n_pauses = 0
 
@@ -574,7 +575,7 @@ def test_a_file_from_elsewhere_can_be_chosen(it, session):
 def test_a_checkpoint_wanted_elsewhere_is_chosen_now_or_at_the_start(it, session):
     session.bus.publish(CheckpointWanted("step_30.pt"))
     assert it.store.state.choice == "step_30.pt"
-    session.wanted_checkpoint = "best_model.pt"
+    session.wanted = "best_model.pt"
     assert Presenter(session).store.state.choice == "best_model.pt"
 
 

@@ -5,6 +5,7 @@ import math
 import queue
 import time
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,9 +20,10 @@ from sllm_core.errors import ConfigError
 from sllm_core.fields import info
 from sllm_core.jobs.vitals import GpuVitals, Vitals
 from sllm_core.ledger import Row
+from sllm_ui.events import Answered, DataChanged, RunChanged, RunsChanged, VitalsChanged
 from sllm_ui.facts import Facts
 from sllm_ui.runstate import RunState
-from sllm_ui.session import Answered, DataChanged, RunChanged, RunsChanged, Session, VitalsChanged
+from sllm_ui.session import Session
 from sllm_ui.settings import Settings
 from sllm_ui.tabs.train import fieldset, forecast, measuring, outlook, shapes, watch
 from sllm_ui.tabs.train.forecast import Machine, Text
@@ -39,15 +41,19 @@ class Quiet(Session):
     def __init__(self, settings):
         super().__init__(settings, queue.Queue())
         self.asked, self.cancelled, self.did, self.notices = [], [], [], []
+        self.pipes = SimpleNamespace(advise=self._advise, cancel=self._cancel, close=lambda: None)
+        for action in (self.start_training, self.enqueue, self.resume, self.change_live):
+            setattr(self.work, action.__name__, action)
+        self.chores.do = self._do
 
-    def task(self, _, function, *arguments, then):
+    def _do(self, _, function, *arguments, then):
         then(function(*arguments))
 
-    def advise(self, **body):
+    def _advise(self, **body):
         self.asked.append(body)
         return len(self.asked)
 
-    def cancel(self, source, request):
+    def _cancel(self, source, request):
         self.cancelled.append((source, request))
 
     def start_training(self):
@@ -76,7 +82,7 @@ def session(tmp_path):
     made = Quiet(Settings(tmp_path / "settings"))
     root = projects.create(tmp_path / "p", [str(text)], ProjectConfig()).root
     made.open(root)
-    made.facts, made.vitals = FACTS, VITALS
+    made.now.facts, made.vitals = FACTS, VITALS
     yield made
     made.close()
 
@@ -107,7 +113,7 @@ def run_of(page, *said, run_id="20261122-184218-train-ab12"):
     run = RunState(run_id, "train")
     for i, message in enumerate(said):
         run.apply(message, 1000.0 + i)
-    page.session.run = run
+    page.session.now.run = run
     page.session.bus.publish(RunChanged())
     return run
 
@@ -391,7 +397,7 @@ def test_a_tokenizer_that_stays_is_counted_with():
 
 
 def test_nothing_is_said_of_steps_before_there_is_text(page):
-    page.session.facts = Facts()
+    page.session.now.facts = Facts()
     page.session.bus.publish(DataChanged())
     figures = {figure.title: figure.value for figure in state(page).outlook.figures}
     assert figures["Steps"] == figures["Epochs"] == figures["Time"] == figures["Disk"] == "-"
@@ -456,7 +462,7 @@ def test_small_changes_of_free_memory_change_nothing_on_the_page(page):
 
 
 def test_too_little_text_for_a_window_blocks_start(page):
-    page.session.facts = replace(
+    page.session.now.facts = replace(
         FACTS, text_bytes=500, prepared_bytes=500, train_tokens=100, val_tokens=10, vocab_size=300,
         is_tokenizer_imported=True,
     )  # fmt: skip
@@ -465,7 +471,7 @@ def test_too_little_text_for_a_window_blocks_start(page):
 
 
 def test_settings_without_a_single_step_block_start(page):
-    page.session.facts = replace(
+    page.session.now.facts = replace(
         FACTS, text_bytes=5000, prepared_bytes=5000, train_tokens=3000, val_tokens=10,
         vocab_size=300, is_tokenizer_imported=True,
     )  # fmt: skip
@@ -644,7 +650,7 @@ def test_auto_select_can_be_stopped_and_can_fail(page):
 
 
 def test_auto_select_is_refused_with_the_reason(page):
-    page.session.config = replace(config(page), sources=())
+    page.session.now.config = replace(config(page), sources=())
     page.auto_select()
     assert page.session.asked == []
     assert page.session.notices[0][1:] == (
@@ -698,7 +704,7 @@ def test_without_a_project_everything_says_so(tmp_path):
 
 
 def test_a_read_only_project_can_be_read_and_not_changed(page):
-    page.session.read_only = "The window of process 7 has the project."
+    page.session.now.read_only = "The window of process 7 has the project."
     page.session.bus.publish(DataChanged())
     before = config(page)
     form = state(page).form
@@ -754,7 +760,7 @@ ROWS = (
 
 
 def show_checkpoints(page):
-    page.session.checkpoints = ROWS
+    page.session.archive.checkpoints = ROWS
     page.session.bus.publish(RunsChanged())
 
 
@@ -823,7 +829,7 @@ def test_a_new_run_has_figures_that_are_not_known_and_says_so(page):
 
 
 def test_the_figures_of_a_run(page):
-    page.session.facts = replace(FACTS, vocab_size=5000)
+    page.session.now.facts = replace(FACTS, vocab_size=5000)
     said = [STARTED, PLAN, *(step(n, loss=4.0) for n in range(1, 100))]
     said += [
         m.Validation(98, 1, 3.1, 22.2, 1.2, True, 9),
@@ -929,7 +935,7 @@ def test_the_log_is_told_from_where_it_was_read(page):
 
 def test_pure_guessing_is_the_logarithm_of_the_vocabulary(page):
     assert page.watching.guessing() is None
-    page.session.facts = replace(FACTS, vocab_size=16_000)
+    page.session.now.facts = replace(FACTS, vocab_size=16_000)
     assert page.watching.guessing() == (math.log(16_000), "ln(V) = 9.68, guessing")
 
 

@@ -19,16 +19,16 @@ from sllm_core.corpus.index import decode_path
 from sllm_core.errors import ConfigError, SllmError
 from sllm_core.project import Project, write_text
 from sllm_ui.bus import Store
-from sllm_ui.facts import Facts
-from sllm_ui.session import (
+from sllm_ui.events import (
     Answered,
     ConfigChanged,
     DataChanged,
     ProjectChanged,
     RunChanged,
     RunsChanged,
-    Session,
 )
+from sllm_ui.facts import Facts
+from sllm_ui.session import Session
 from sllm_ui.tabs.data import figures, lists, words
 from sllm_ui.tabs.data.figures import Chip, ReasonRow, SourceRow, TileText, TypeRow
 from sllm_ui.tabs.data.lists import File, Query
@@ -196,7 +196,7 @@ class Presenter:
     def refresh(self, **more: Any) -> None:
         """Work out the state anew from the session."""
         session = self.session
-        config, is_locked = session.config, bool(session.checkpoints)
+        config, is_locked = session.config, bool(session.archive.checkpoints)
         facts = figures.with_lock(session.facts, config.tokenizer, is_locked=is_locked)
         root = session.project.root if session.project else Path()
         state = self.store.state
@@ -315,7 +315,7 @@ class Presenter:
             "good", f"The project {folder.name} is made", f"It is in {fmt.path_text(str(folder))}.",
             ("Show folder", "reveal"),
         )  # fmt: skip
-        session.scan_soon()
+        session.work.scan_soon()
 
     def _add(self, paths: list[str]) -> None:
         session = self.session
@@ -323,7 +323,7 @@ class Presenter:
             return
         before = {source.id for source in session.config.sources}
         try:
-            n_new = session.add_sources(paths)
+            n_new = session.sources.add(paths)
         except (SllmError, OSError) as problem:
             session.report(problem, "Nothing was added")
             return
@@ -349,7 +349,7 @@ class Presenter:
         """On or off."""
         found = self._source(source_id)
         if found and not self._refuse():
-            self.session.change_source(source_id, is_on=not found.is_on)
+            self.session.sources.change(source_id, is_on=not found.is_on)
 
     def set_exclude(self, source_id: int, text: str) -> None:
         """Patterns of what the source leaves out, with commas between them."""
@@ -357,13 +357,13 @@ class Presenter:
         patterns = tuple(part.strip() for part in text.split(",") if part.strip())
         if found is None or patterns == found.exclude or self._refuse():
             return
-        self.session.change_source(source_id, exclude=patterns)
+        self.session.sources.change(source_id, exclude=patterns)
 
     def remove_source(self, source_id: int) -> None:
         """Take it out of the project; a toast offers to undo that."""
         if self._source(source_id) is None or self._refuse():
             return
-        removed = self.session.remove_source(source_id)
+        removed = self.session.sources.remove(source_id)
         self._undo = (self.session.project, removed)
 
     def take_undo(self) -> tuple[str, Callable[[], None]] | None:
@@ -376,7 +376,7 @@ class Presenter:
         def restore() -> None:
             same = self.session.project is not None and self.session.project.root == project.root
             if same and self._source(removed.id) is None and not self._refuse():
-                self.session.restore_source(removed)
+                self.session.sources.restore(removed)
                 self.store.update(selected=removed.id)
 
         place = str((project.root / removed.path).absolute())
@@ -435,28 +435,28 @@ class Presenter:
     def scan(self) -> None:
         """List all files again; a second press stops it."""
         if self.store.state.job.is_ours:
-            self.session.stop_data_job()
+            self.session.work.stop_data_job()
         elif not self._is_hindered():
             self._scan_at = None
             self.store.update(is_scan_due=False)
-            self.session.scan()
+            self.session.work.scan()
 
     def prepare(self) -> None:
         """Tokenizer and token files; a second press stops it."""
         if self.store.state.job.is_ours:
-            self.session.stop_data_job()
+            self.session.work.stop_data_job()
         elif not self._is_hindered():
-            self.session.prepare()
+            self.session.work.prepare()
 
     def train_tokenizer(self) -> None:
         """Learn the tokenizer anew with the settings as they are."""
         if not self._is_hindered() and not self.store.state.tokenizer.locked:
-            self.session.prepare(is_vocab_asked=True)
+            self.session.work.prepare(is_vocab_asked=True)
 
     def import_tokenizer(self, path: str) -> None:
         """Use a `tokenizer.json` instead of training one."""
         if not self._is_hindered() and not self.store.state.tokenizer.locked:
-            self.session.prepare(tokenizer_file=path)
+            self.session.work.prepare(tokenizer_file=path)
 
     def _is_hindered(self) -> bool:
         why = self._why_busy()
@@ -473,7 +473,7 @@ class Presenter:
         if self._scan_at is not None and self._now() >= self._scan_at:
             self._scan_at = None
             self.store.update(is_scan_due=False)
-            self.session.scan_soon()
+            self.session.work.scan_soon()
 
     # -- filters and tokenizer settings ----------------------------------------------------------
 
@@ -754,7 +754,7 @@ class Presenter:
             return
         self._reported = self.session.facts.tokenizer_sha256
         self._drop_requests("report")
-        self._requests[self.session.look(report=True)] = "report"
+        self._requests[self.session.pipes.look(report=True)] = "report"
         self.store.update(report_state="waiting")
 
     def step_file(self, step: int) -> None:
@@ -788,7 +788,7 @@ class Presenter:
         body: dict[str, Any] = {"preview": what, "limit": PREVIEW_CHARS}
         if self.store.state.is_raw:
             body["raw"] = True
-        self._requests[self.session.look(**body)] = "preview"
+        self._requests[self.session.pipes.look(**body)] = "preview"
         self.store.update(preview=replace(self.store.state.preview, is_waiting=True, problem=""))
 
     def _drop_requests(self, kind: str) -> None:

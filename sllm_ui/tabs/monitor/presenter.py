@@ -14,15 +14,9 @@ from sllm_core.jobs.vitals import Vitals
 from sllm_core.ledger import Row
 from sllm_ui import paths
 from sllm_ui.bus import Store
+from sllm_ui.events import ConfigChanged, ProjectChanged, RunChanged, RunsChanged, VitalsChanged
 from sllm_ui.runstate import LIVE, LogLine, RunState
-from sllm_ui.session import (
-    ConfigChanged,
-    ProjectChanged,
-    RunChanged,
-    RunsChanged,
-    Session,
-    VitalsChanged,
-)
+from sllm_ui.session import Session
 from sllm_ui.tabs.monitor.compare import Difference, Side, compare, side_of
 from sllm_ui.tabs.monitor.curves import METRICS, NOISY, Curve, Lines, unique
 from sllm_ui.tabs.monitor.loglines import filter_log
@@ -89,7 +83,7 @@ class Presenter:
         bus.subscribe(RunChanged, lambda _: self._on_run())
         bus.subscribe(VitalsChanged, lambda event: self._on_vitals(event.vitals))
         self._on_project()
-        if session.runs:
+        if session.archive.runs:
             self._on_runs()
         if session.vitals:
             self._on_vitals(session.vitals)
@@ -267,7 +261,7 @@ class Presenter:
                 self._stories[run_id] = story
                 self._show_chosen()
 
-        self._session.load_past(run_id, show)
+        self._session.archive.load_past(run_id, show)
 
     def _need_run(self, run_id: str, n_params: int | None = None) -> None:
         """Read the settings of a run; again when it has a plan, for then "auto" is a number."""
@@ -303,9 +297,9 @@ class Presenter:
 
     def _on_runs(self) -> None:
         session, live = self._session, self._session.run
-        self._infos = {info.run: info for info in session.runs}
+        self._infos = {info.run: info for info in session.archive.runs}
         rows = []
-        for info in session.runs:
+        for info in session.archive.runs:
             known = self._known_rows.get(info.run)
             if known is None or known[0] != info:
                 known = self._known_rows[info.run] = (info, run_row(info))
@@ -352,7 +346,9 @@ class Presenter:
 
     def _show_chosen(self) -> None:
         state = self.store.state
-        listed = checkpoint_rows([row for row in self._session.checkpoints if row.run == self.main])
+        listed = checkpoint_rows(
+            [row for row in self._session.archive.checkpoints if row.run == self.main]
+        )
         names = [row.file for row in listed]
         checkpoint = state.checkpoint if state.checkpoint in names else next(iter(names), "")
         self.store.update(
@@ -420,7 +416,7 @@ class Presenter:
             return "This run has no checkpoint."
         if why := self._session.why_read_only():
             return why
-        return why_needed(row, self._session.checkpoints) if self._is_on(row.run) else ""
+        return why_needed(row, self._session.archive.checkpoints) if self._is_on(row.run) else ""
 
     def _why_not_delete_run(self) -> str:
         if why := self._session.why_read_only():
@@ -443,11 +439,11 @@ class Presenter:
         if max_steps is not None:
             limits = ("epochs", "max_steps", "max_tokens", "max_time_s")
             changes = dict.fromkeys(limits) | {"max_steps": max_steps}
-        return self._session.resume(self.main, self.store.state.checkpoint, changes)
+        return self._session.work.resume(self.main, self.store.state.checkpoint, changes)
 
     def test(self) -> None:
         """Write with the chosen checkpoint on the Test tab."""
-        self._session.want_checkpoint(self.store.state.checkpoint)
+        self._session.archive.want(self.store.state.checkpoint)
 
     def verify(self) -> None:
         """Read the chosen checkpoint whole."""
@@ -455,19 +451,19 @@ class Presenter:
         if row:
             name = fmt.path_text(row.file)
             self._session.notify("accent", f"Reading {name}", fmt.size(row.size_bytes))
-            self._session.verify_checkpoint(row)
+            self._session.archive.verify(row)
 
     def pin_checkpoint(self) -> None:
         """Keep the chosen checkpoint for ever, or not any more."""
         row = self._row()
         if row:
-            self._session.pin_checkpoint(row.file, "pinned" not in row.roles)
+            self._session.archive.pin(row.file, "pinned" not in row.roles)
 
     def delete_checkpoint(self) -> None:
         """Remove the chosen checkpoint."""
         row = self._row()
         if row:
-            self._session.delete_checkpoint(row.file)
+            self._session.archive.delete_checkpoint(row.file)
 
     def what_is_lost(self) -> str:
         """What the chosen checkpoint is, for the question before it is deleted."""
@@ -488,7 +484,7 @@ class Presenter:
 
     def _row(self) -> Row | None:
         wanted = self.store.state.checkpoint
-        return next((row for row in self._session.checkpoints if row.file == wanted), None)
+        return next((row for row in self._session.archive.checkpoints if row.file == wanted), None)
 
     # -- commands on runs ----------------------------------------------------------------------------------
 
@@ -500,21 +496,23 @@ class Presenter:
     def rename(self, name: str) -> None:
         """Give the run in view a name of one's own; an empty one takes it back."""
         name = " ".join(name.split())[:LONGEST_NAME]
-        self._session.label_run(self.main, name="" if name == short_name(self.main) else name)
+        self._session.archive.label_run(
+            self.main, name="" if name == short_name(self.main) else name
+        )
 
     def set_note(self, note: str) -> None:
         """A note to the run in view."""
-        self._session.label_run(self.main, note=" ".join(note.split())[:LONGEST_NOTE])
+        self._session.archive.label_run(self.main, note=" ".join(note.split())[:LONGEST_NOTE])
 
     def pin_run(self) -> None:
         """Keep the run at the head of the list, or not any more."""
         row = self.run_row()
         if row:
-            self._session.label_run(row.id, is_pinned=not row.is_pinned)
+            self._session.archive.label_run(row.id, is_pinned=not row.is_pinned)
 
     def its_files(self) -> str:
         """Number and size of the checkpoints of the run in view; '' when it has none."""
-        rows = [row for row in self._session.checkpoints if row.run == self.main]
+        rows = [row for row in self._session.archive.checkpoints if row.run == self.main]
         noun = "checkpoint" if len(rows) == 1 else "checkpoints"
         total = sum(row.size_bytes for row in rows)
         return f"{len(rows)} {noun}, {fmt.size(total)}" if rows else ""
@@ -522,7 +520,7 @@ class Presenter:
     def delete_run(self, *, with_checkpoints: bool) -> None:
         """Remove the run in view."""
         try:
-            self._session.delete_run(self.main, with_checkpoints=with_checkpoints)
+            self._session.archive.delete_run(self.main, with_checkpoints=with_checkpoints)
         except SllmError as problem:
             self._session.report(problem, "The run was not deleted")
 
@@ -543,4 +541,4 @@ class Presenter:
         """Queue a run with the settings of the run in view."""
         run = self._runs.get(self.main)
         if run is not None:
-            self._session.enqueue(runs.clone_config(run, self._session.config))
+            self._session.work.enqueue(runs.clone_config(run, self._session.config))

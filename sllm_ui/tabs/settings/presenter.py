@@ -12,7 +12,8 @@ from sllm_core import fmt, shortcut
 from sllm_core.config import VERSION
 from sllm_ui import paths
 from sllm_ui.bus import Store
-from sllm_ui.session import ProjectChanged, Session
+from sllm_ui.events import ProjectChanged
+from sllm_ui.session import Session
 from sllm_ui.settings import ZOOMS, AppSettings
 
 THEMES = ("dark", "light")

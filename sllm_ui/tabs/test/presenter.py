@@ -13,7 +13,7 @@ from sllm_core.config import SamplingConfig
 from sllm_core.ledger import BEST_NAME
 from sllm_core.project import write_text
 from sllm_ui.bus import Store
-from sllm_ui.session import (
+from sllm_ui.events import (
     Answered,
     CheckpointWanted,
     ConfigChanged,
@@ -21,9 +21,9 @@ from sllm_ui.session import (
     ProjectChanged,
     RunChanged,
     RunsChanged,
-    Session,
     TurnEnded,
 )
+from sllm_ui.session import Session
 from sllm_ui.tabs.test import words
 from sllm_ui.tabs.test.passages import (
     Passage,
@@ -135,7 +135,7 @@ class Presenter:
         for kind, handler in handlers:
             session.bus.subscribe(kind, handler)
         self._on_project(None)
-        self.choose(session.wanted_checkpoint or "best")
+        self.choose(session.archive.wanted or "best")
         self._list()
 
     # -- events ------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ class Presenter:
         session, state = self._session, self.store.state
         if session.project is None:
             return
-        choices = words.list_choices(session.checkpoints, self._files, _run_names(session))
+        choices = words.list_choices(session.archive.checkpoints, self._files, _run_names(session))
         problem = state.problem
         if choices and state.choice not in {choice.key for choice in choices}:
             name = fmt.path_text(state.choice)
@@ -228,7 +228,9 @@ class Presenter:
 
     def _offer(self, text: str, lines: tuple[str, ...] = ()) -> Problem:
         """A checkpoint cannot be used; the newest good one is offered."""
-        good = words.newest_good(self._session.checkpoints, self._bad | {self.store.state.choice})
+        good = words.newest_good(
+            self._session.archive.checkpoints, self._bad | {self.store.state.choice}
+        )
         if good is None:
             actions: tuple[tuple[str, str], ...] = (("train", "Go to Train"),)
             return Problem(f"{text} There is no other one.", lines, actions=actions)
@@ -251,7 +253,7 @@ class Presenter:
         has_tokenizer = self._session.facts.vocab_size is not None
         if state.prompt and self._session.project and has_tokenizer:
             count = state.count
-            self._counting = self._session.look(count=clean(state.prompt))
+            self._counting = self._session.pipes.look(count=clean(state.prompt))
         elif state.prompt:
             count = words.characters(state.prompt)
         self._update(count=count, is_count_due=False)
@@ -309,7 +311,7 @@ class Presenter:
         attempt = self._attempt
         if attempt is None:
             return
-        self._session.cancel("writer", attempt.request)
+        self._session.pipes.cancel("writer", attempt.request)
         if not self._n_pieces:
             self._attempt = None
             self._give_back(attempt)
@@ -336,7 +338,7 @@ class Presenter:
         run = self._session.run
         if run is not None and run.state == "running":
             self._is_pausing = True
-            self._session.pause()
+            self._session.work.pause()
             text = "The run pauses after this step; then it writes."
             self._update(problem=Problem(text, tone="accent"))
         else:
@@ -363,7 +365,7 @@ class Presenter:
         if not self._is_warm:
             status, self._loaded = "Starting the writer, some seconds", ""
         prompt = clean(text_of(base))[-MAX_SENT:]
-        request = self._session.write(prompt, state.choice, state.card.values, seed)
+        request = self._session.pipes.write(prompt, state.choice, state.card.values, seed)
         self._attempt = self._last = replace(attempt, request=request)
         self._update(
             passage=base, phase="loading", status=status, problem=None, rate="", first="",
@@ -397,7 +399,7 @@ class Presenter:
         self._n_chars += len(text)
         if self._n_chars > MAX_ANSWER and not self._is_full and self._attempt:
             self._is_full = True
-            self._session.cancel("writer", self._attempt.request)
+            self._session.pipes.cancel("writer", self._attempt.request)
 
     def _pour(self, **changes: Any) -> None:
         """Show what has arrived."""
@@ -455,7 +457,7 @@ class Presenter:
         self._update(passage=attempt.before, can_undo=bool(self._history))
 
     def _mark_bad(self, key: str) -> None:
-        rows = self._session.checkpoints
+        rows = self._session.archive.checkpoints
         if key == "best" and any(row.file == BEST_NAME for row in rows):
             key = BEST_NAME
         elif key in {"best", "last"} and (newest := words.newest_good(rows, set())):
@@ -509,6 +511,6 @@ def reasons(state: State) -> dict[str, str]:
 
 def _run_names(session: Session) -> dict[str, str]:
     """What the runs are called, where there is more than one."""
-    if len({row.run for row in session.checkpoints}) < 2:
+    if len({row.run for row in session.archive.checkpoints}) < 2:
         return {}
-    return {info.run: fmt.path_text(info.name or info.run) for info in session.runs}
+    return {info.run: fmt.path_text(info.name or info.run) for info in session.archive.runs}

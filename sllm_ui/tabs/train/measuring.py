@@ -11,7 +11,8 @@ from sllm_core.config import ProjectConfig
 from sllm_core.errors import ConfigError
 from sllm_core.messages import Probed
 from sllm_ui.bus import Store
-from sllm_ui.session import Answered, Session
+from sllm_ui.events import Answered
+from sllm_ui.session import Session
 from sllm_ui.tabs.train import fieldset, forecast, outlook
 from sllm_ui.tabs.train.forecast import Forecast
 from sllm_ui.tabs.train.state import AdviceState, ProbeState, State
@@ -71,7 +72,7 @@ class Measuring:
         if why := self.why_not_advise():
             self._session.notify("warn", "Auto-Select cannot start", why)
             return
-        self._session.save_now_config()  # the worker reads the sources from the project
+        self._session.autosave.save_now()  # the worker reads the sources from the project
         self._proposal = None
         self._ask("auto", "")
         words = "Looking at this computer and at the text."
@@ -182,11 +183,11 @@ class Measuring:
     # -- questions and answers -----------------------------------------------------------------
 
     def _ask(self, do: str, key: str, **body: Any) -> None:
-        self._pending = (self._session.advise(do=do, **body), do, key)
+        self._pending = (self._session.pipes.advise(do=do, **body), do, key)
 
     def _cancel(self, do: str) -> None:
         if self._pending[1] == do:
-            self._session.cancel("adviser", self._pending[0])
+            self._session.pipes.cancel("adviser", self._pending[0])
             self._pending = NOBODY
 
     def on_answer(self, answer: Answered) -> None:
@@ -211,7 +212,7 @@ class Measuring:
         changes = outlook.changes_of(self._session.config, proposal)
         advice = AdviceState("ready", "", proposal.summary, changes, proposal.warnings)
         self._store.update(advice=advice, probe=self.probe())
-        self._session.refresh_data()  # it may have scanned
+        self._session.work.refresh_data()  # it may have scanned
 
     def _take_failure(self, failed: m.Failed, do: str, key: str) -> None:
         self._pending = NOBODY

@@ -12,16 +12,16 @@ from sllm_core import fmt, presets
 from sllm_core import messages as m
 from sllm_core.errors import ConfigError
 from sllm_ui.bus import Store
-from sllm_ui.session import (
+from sllm_ui.events import (
     Answered,
     ConfigChanged,
     DataChanged,
     ProjectChanged,
     RunChanged,
     RunsChanged,
-    Session,
     VitalsChanged,
 )
+from sllm_ui.session import Session
 from sllm_ui.tabs.train import fieldset, forecast, outlook, shapes
 from sllm_ui.tabs.train.fieldset import Draft
 from sllm_ui.tabs.train.forecast import Forecast, Machine
@@ -130,7 +130,7 @@ class Presenter:
     @property
     def _is_locked(self) -> bool:
         """Whether checkpoints hold on to the tokenizer."""
-        return bool(self.session.checkpoints)
+        return bool(self.session.archive.checkpoints)
 
     def _look(self) -> Machine:
         """The machine in steps of a hundredth, so that small changes do not redraw the page."""
@@ -168,7 +168,7 @@ class Presenter:
     def _tell_run(self, values: dict[str, Any]) -> None:
         live = {name: v for name, v in values.items() if name in m.LIVE and v is not None}
         if live and self.session.is_training and not self.store.state.form.is_next:
-            self.session.change_live(live)
+            self.session.work.change_live(live)
 
     def set_budget_kind(self, kind: str) -> None:
         """Choose the limit that counts; it gets a sensible value."""
@@ -340,14 +340,14 @@ class Presenter:
         if self.session.is_training:
             if self.store.state.go.why or time.monotonic() - self._started_at < DOUBLE_S:
                 return False
-            self.session.enqueue()
+            self.session.work.enqueue()
             self.plan_next(False)
             return True
         if why := self.why_not_start():
             self.session.notify("warn", "Training cannot start", why)
             return False
         self._started_at = time.monotonic()
-        return self.session.start_training()
+        return self.session.work.start_training()
 
     def resume(self) -> bool:
         """Go on with the last run."""

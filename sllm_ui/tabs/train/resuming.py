@@ -29,7 +29,7 @@ class Resuming:
         newest = self.newest_step(run_id)
         tip = "Go on with the last run"
         tip += f" from its checkpoint of step {newest:,}." if newest is not None else "."
-        rows = tuple(checkpoint_text(row) for row in session.checkpoints)
+        rows = tuple(checkpoint_text(row) for row in session.archive.checkpoints)
         return replace(
             old, why=why, tip=tip, rows=rows, is_open=old.is_open and not why,
             chosen=min(old.chosen, max(0, len(rows) - 1)),
@@ -39,11 +39,15 @@ class Resuming:
         """The run in view, else the newest that has begun."""
         if self._session.run is not None:
             return self._session.run.id
-        return next((info.run for info in self._session.runs if info.state != "queued"), "")
+        return next((info.run for info in self._session.archive.runs if info.state != "queued"), "")
 
     def newest_step(self, run_id: str) -> int | None:
         """The step of a run's newest checkpoint."""
-        rows = [row for row in self._session.checkpoints if row.run == run_id and row.state == "ok"]
+        rows = [
+            row
+            for row in self._session.archive.checkpoints
+            if row.run == run_id and row.state == "ok"
+        ]
         return max((row.step for row in rows), default=None)
 
     def resume(self) -> bool:
@@ -51,7 +55,7 @@ class Resuming:
         if self._session.run is not None and self._session.run.state == "done":
             self.open(True)
             return False
-        return self._session.resume(self.last_run_id())
+        return self._session.work.resume(self.last_run_id())
 
     def open(self, is_on: bool) -> None:
         """Show or hide the list."""
@@ -87,7 +91,7 @@ class Resuming:
             changes = {**dict.fromkeys(fieldset.LIMITS), fieldset.BUDGETS[state.limit]: value}
         row = state.rows[state.chosen]
         self._change(is_open=False)
-        return self._session.resume(row.run_id, row.file, changes)
+        return self._session.work.resume(row.run_id, row.file, changes)
 
     def continue_chosen(self) -> bool:
         """A new run that begins with the weights of the chosen checkpoint."""
@@ -95,7 +99,7 @@ class Resuming:
         if state.why or not 0 <= state.chosen < len(state.rows):
             return False
         self._change(is_open=False)
-        return self._session.start_training(continue_from=state.rows[state.chosen].file)
+        return self._session.work.start_training(continue_from=state.rows[state.chosen].file)
 
     def _change(self, **changes: Any) -> None:
         self._store.update(resume=replace(self._store.state.resume, **changes))
