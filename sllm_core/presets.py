@@ -25,6 +25,7 @@ class Preset:
     epochs: float | None
     purpose: str
     gradient_checkpointing: bool = False
+    max_time_s: float | None = None
 
     @property
     def slug(self) -> str:
@@ -36,7 +37,7 @@ class Preset:
 # fmt: off
 PRESETS: tuple[Preset, ...] = (
     #       name                 group      d  L   H   vocab  seq  batch lr   drop epochs purpose
-    Preset("Sample", "goal", 192, 4, 3, 4_000, 128, 24, 1e-3, 0.0, None, "two minutes on a laptop"),
+    Preset("Sample", "goal", 192, 4, 3, 4_000, 128, 24, 1e-3, 0.0, None, "two minutes on a laptop", max_time_s=120.0),
     Preset("Fast Experiment", "goal", 256, 4, 4, 16_000, 256, 128, 1e-3, 0.1, 3, "quick tests, 4 GB"),
     Preset("Balanced", "goal", 512, 6, 8, 32_000, 512, 64, 3e-4, 0.1, 10, "general use, 8 GB"),
     Preset("High Quality", "goal", 768, 12, 12, 50_000, 1024, 64, 2e-4, 0.1, 15, "production, 12 GB"),
@@ -94,7 +95,8 @@ def apply(project: ProjectConfig, preset: Preset, **given: str) -> ProjectConfig
             "batch_size": preset.batch_size,
             "learning_rate": None,
             "gradient_checkpointing": preset.gradient_checkpointing,
-            **dict.fromkeys(("max_steps", "max_tokens", "max_time_s", "micro_batch_size")),
+            **dict.fromkeys(("max_steps", "max_tokens", "micro_batch_size")),
+            "max_time_s": preset.max_time_s,
             "epochs": preset.epochs,
             **given,
         },

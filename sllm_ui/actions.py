@@ -62,6 +62,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("theme",           "Light or dark",           "Window",  "Switch between the light and the dark theme.",              "moon-stars",          ("<Control-Shift-L>",)),
     Action("zoom_in",         "Larger",                  "Window",  "Make everything larger.",                                   "zoom-in",             ("<Control-plus>", "<Control-equal>")),
     Action("zoom_out",        "Smaller",                 "Window",  "Make everything smaller.",                                  "zoom-out",            ("<Control-minus>",)),
+    Action("zoom_reset",      "Usual size",              "Window",  "Back to a zoom of 100 %.",                                  "aspect-ratio",        ("<Control-Key-0>",)),
     Action("messages",        "Messages",                "Window",  "The last messages of this window.",                         "bell",                ()),
     Action("shortcut",        "Make a desktop shortcut", "Window",  "Put a starter into the desktop's menu.",                    "box-arrow-up-right",  ()),
     Action("quit",            "Quit",                    "Window",  "Close the window; a run is never lost.",                    "x-lg",                ("<Control-q>",)),

@@ -222,7 +222,7 @@ class Window:
 
     def open_help(self, page: str = "", anchor: str = "") -> None:
         """Show a help page; '' is that of the page in view."""
-        if self.page != "help":
+        if self.page in TABS:
             self._back_from_help = self.page
         wanted = page or {"help": "index", "settings": "window"}.get(self.page, self.page)
         self.presenter("help").open(wanted, anchor)
@@ -272,8 +272,14 @@ class Window:
         )  # fmt: skip
 
     def open_project(self, folder: str | Path) -> None:
-        """Open it, or say why not."""
-        self._try("The project was not opened", lambda: self.session.open(folder))
+        """Open it, or say why not; one that is gone leaves the list."""
+        project = self.session.project
+        if project and project.root == Path(folder).absolute() and not self.session.read_only:
+            return  # what goes on in it stays in view
+        is_open = self._try("The project was not opened", lambda: self.session.open(folder))
+        if not is_open and not Path(folder).exists():
+            self.settings.forget(str(folder))
+            self.shell.refresh()
 
     def do_sample(self) -> None:
         """Make and open the sample."""
@@ -316,7 +322,7 @@ class Window:
             "The files you train on are not touched.",
             [
                 ("Move to trash", "danger", lambda: self._try("Not deleted", self.session.delete_project)),
-                ("Keep it", "default", lambda: None),
+                ("Keep it", "default", None),
             ],
         )  # fmt: skip
 
@@ -373,18 +379,22 @@ class Window:
                 "End the worker now?",
                 "It is still saving its last checkpoint. Ended now, the run goes on later from the "
                 "checkpoint before.",
-                [("Wait", "primary", lambda: None), ("End it now", "danger", self.session.work.stop)],
+                [("Wait", "primary", None), ("End it now", "danger", self.session.work.stop)],
             )  # fmt: skip
         else:
             self.dialogs.confirm(
                 "Stop the run?",
                 "A checkpoint is saved first, so that the run can go on from here later.",
-                [("Save and stop", "primary", self.session.work.stop), ("Go on training", "default", lambda: None)],
+                [("Save and stop", "primary", self.session.work.stop), ("Go on training", "default", None)],
             )  # fmt: skip
 
     def do_settings(self) -> None:
-        """Show the settings."""
-        self.show("settings")
+        """Show the settings; from there back to where they were opened."""
+        if self.page == "settings":
+            self.show(self._back_from_help)
+        else:
+            self._back_from_help = self.page if self.page in TABS else self._back_from_help
+            self.show("settings")
 
     def do_help(self) -> None:
         """Help for what is in view; from help back to where it was opened."""
@@ -416,6 +426,10 @@ class Window:
     def do_zoom_out(self) -> None:
         """One step smaller."""
         self._zoom(-1)
+
+    def do_zoom_reset(self) -> None:
+        """The usual size."""
+        self.settings.change(zoom=1.0)
 
     def _zoom(self, step: int) -> None:
         nearest = min(ZOOMS, key=lambda zoom: abs(zoom - self.settings.values.zoom))
@@ -482,8 +496,10 @@ class Window:
 
     def _on_escape(self) -> None:
         """Close what lies on top; never stop anything."""
-        if not self.menu.escape():
-            self.toasts.dismiss_newest()
+        if self.menu.escape() or self.toasts.dismiss_newest():
+            return
+        if self.page not in TABS:
+            self.show(self._back_from_help)
 
     # -- events --------------------------------------------------------------------------------------
 
@@ -585,7 +601,7 @@ class Window:
         if self._is_closing or self.dialogs.is_open:
             return
         run = self.session.run
-        if run is None or not run.is_live:
+        if run is None or not run.is_live or self.session.read_only:  # another one's run goes on
             self.close()
             return
         self.dialogs.confirm(
@@ -595,7 +611,7 @@ class Window:
             [
                 ("Keep training", "primary", self.close),
                 ("Save and stop", "default", self._stop_and_close),
-                ("Stay here", "ghost", lambda: None),
+                ("Stay here", "ghost", None),
             ],
         )  # fmt: skip
 

@@ -27,6 +27,7 @@ class Archive:
         self.runs: tuple[m.RunInfo, ...] = ()  # training runs, newest first
         self.checkpoints: tuple[Row, ...] = ()
         self.wanted = ""  # the checkpoint that the Test tab should write with
+        self._is_queue_told = False
 
     def refresh(self) -> None:
         """Read the lists of runs and checkpoints anew."""
@@ -37,10 +38,20 @@ class Archive:
         """Take over what `list_runs` found."""
         self.runs, self.checkpoints = tuple(found[0]), tuple(found[1])
         self._news.mark(RunsChanged)
+        if not self._is_queue_told:  # once a project: runs left waiting when it was closed
+            self._is_queue_told = True
+            n = sum(info.state == "queued" for info in self.runs)
+            if n and not self._now.is_training:
+                words = "A run is" if n == 1 else f"{n} runs are"
+                self._news.notify(
+                    "accent", f"{words} waiting", "Start it on the Monitor tab.",
+                    ("Show it", "tab_monitor"),
+                )  # fmt: skip
 
     def clear(self) -> None:
         """No project: no runs."""
         self.runs, self.checkpoints, self.wanted = (), (), ""
+        self._is_queue_told = False
 
     def load_past(self, run_id: str, then: Callable[[RunState, runs.Run], None]) -> None:
         """The whole story of any run, for charts; ``then`` is called when it is there."""

@@ -194,7 +194,7 @@ class Session:
             SllmError: a run is on, or the name cannot be used; it stays open as it is.
         """
         old = self._idle_project("renamed")
-        self.close_project()
+        self._let_go()
         try:
             new = projects.rename(old, name)
         except SllmError:
@@ -210,13 +210,14 @@ class Session:
             SllmError: a run is on, or the trash cannot take it; nothing is lost.
         """
         old = self._idle_project("deleted")
-        self.close_project()
+        self._let_go()
         try:
             projects.to_trash(old)
         except SllmError:
             self.open(old.root)
             raise
         self.settings.forget(str(old.root))
+        self.bus.publish(ProjectChanged())
         self.notify("good", "Moved to the trash", f"{old.root.name} can be restored from there.")
 
     def _idle_project(self, verb: str) -> Project:

@@ -208,8 +208,9 @@ class Work:
         except (SllmError, OSError) as problem:
             self._news.report(problem, "The run could not be queued")
             return
-        self._news.notify("good", "Queued", "It starts when the present run is done.")
-        if not self._now.is_training:
+        if self._now.is_training:
+            self._news.notify("good", "Queued", "It starts when the present run is done.")
+        else:
             self.start_next_queued()
         self._archive.refresh()
 
@@ -265,12 +266,10 @@ class Work:
         self._now.run = RunState.from_past(run, past, state)
         if state == "running":
             self._follow(Runner(run, self._inbox, offset=past.end).attach)
-            self._news.notify(
-                "accent",
-                "A run is on",
-                "It went on while the window was closed.",
-                ("Show it", "tab_train"),
+            where = (
+                "Another one steers it." if self._now.read_only else "It is followed from here on."
             )
+            self._news.notify("accent", "A run is on", where, ("Show it", "tab_train"))
         elif state == "interrupted":
             step = f" at step {info.step:,}" if info.step else ""
             self._news.notify(

@@ -35,7 +35,8 @@ def tree_rows() -> dict[str, str]:
 def test_the_tree_names_every_module_and_nothing_else_and_says_what_each_is_for():
     on_disk = {
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "sllm_core").rglob("*.py")
+        for top in ("sllm_core", "sllm_ui")
+        for path in (ROOT / top).rglob("*.py")
         if path.name != "__init__.py"
     } | {path.name for path in ROOT.glob("*.py")}
     rows = tree_rows()

@@ -3,7 +3,10 @@
 What the probes decide is written into run.json before the first step and obeyed ever after.
 """
 
+import contextlib
 import dataclasses
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +35,7 @@ from sllm_core.errors import (
     CheckpointError,
     DataError,
     DiskError,
+    LockError,
     ResumeError,
     TrainError,
 )
@@ -53,6 +57,7 @@ from sllm_core.model import GPT
 from sllm_core.project import Project
 from sllm_core.tokenizer import Tokenizer
 
+LANE_S = 30.0  # how long a run waits for a scan to end
 # What a resumed run may still change (SPEC 9).
 LIMITS = ("epochs", "max_steps", "max_tokens", "max_time_s")
 CHANGEABLE = frozenset([*LIMITS, *LIVE])
@@ -127,10 +132,34 @@ def _resume_row(store: Checkpoints, run: Run, name: str, job: Job) -> Row | None
     return row
 
 
+@contextlib.contextmanager
+def _data_lane(run: Run, job: Job) -> Iterator[None]:
+    """The lane of data work, waited for: a scan that was asked to stop needs a moment.
+
+    Raises:
+        LockError: it is still held after half a minute.
+        Cancelled: on Stop.
+    """
+    lock, end = run.lane_lock("data"), time.monotonic() + LANE_S
+    while True:
+        try:
+            lock.acquire()
+            break
+        except LockError:
+            if time.monotonic() > end:
+                raise
+            job.check()
+            time.sleep(0.1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _prepared_for(run: Run, job: Job) -> tuple[Manifest, Tokenizer]:
     """Data for a new run: brought up to date, or as it is when a source is not there now."""
     try:
-        with run.lane_lock("data"):
+        with _data_lane(run, job):
             return prepare(run.project, run.config, job)
     except DataError as problem:
         if problem.code != "E-DATA-SOURCE" or dataset.load_manifest(run.project) is None:
