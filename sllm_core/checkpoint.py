@@ -146,7 +146,10 @@ class Checkpoints:
             "HASH",
             f"checkpoints/{row.file} (step {row.step}) is damaged: its bytes are not those saved.",
             safe=f"The newest good one is {good.file} (step {good.step})." if good else "",
-            todo=f"Go on from it: train --resume {good.file}" if good else "Start a new run.",
+            todo="Go on from that one: Resume on the Monitor tab, "
+            f"train --resume {good.file} on the command line."
+            if good
+            else "Start a new run.",
         )
 
     def newest_rows(self, run: str) -> list[Row]:

@@ -16,6 +16,7 @@ STYLES = ("modern", "llama", "classic")
 MAX_RATE = {"adamw": 0.01, "muon": 0.2}  # ENGINE 4.4
 SPLITS = ("llama3", "gpt2", "qwen2")
 SCHEDULES = ("auto", "cosine", "wsd", "linear", "constant")
+NO_ENDING = "(none)"  # among the file types: names such as README
 TEXT_EXTENSIONS = tuple(
     ".txt .md .rst .py .pyi .c .h .cc .cpp .hpp .rs .go .java .js .mjs .ts .tsx .jsx .cs .rb .php "
     ".html .htm .css .json .jsonl .csv .tsv .xml .yaml .yml .toml .ini .cfg .sql .sh .bash .bat "
@@ -52,7 +53,8 @@ class DataConfig:
     extensions: tuple[str, ...] = option(
         TEXT_EXTENSIONS,
         "File types",
-        "Endings of the files to read; a single * reads every file that holds text.",
+        "Endings of the files to read; (none) stands for names without one, such as README, and a "
+        "single * reads every file that holds text.",
     )
     min_file_bytes: int = option(
         1, "Smallest file", "Smaller files are skipped.", unit="bytes", minimum=0

@@ -88,7 +88,7 @@ def check_files(project: Project, manifest: Manifest) -> None:
                 "CHANGED",
                 f"The token file {project.relative(path)} is not what was written.",
                 safe="It is not trained on; your files, tokenizer and checkpoints are intact.",
-                todo="Prepare again: sllm.py prepare PROJECT",
+                todo="Prepare again: Data tab, or sllm.py prepare PROJECT on the command line.",
             )
 
 
@@ -112,7 +112,7 @@ def open_tokens(project: Project, manifest: Manifest, side: str) -> npt.NDArray[
             f"{path.name} holds the id {int(tokens.max())}; the vocabulary ends at "
             f"{manifest.vocab_size - 1}.",
             safe="It is not trained on.",
-            todo="Prepare again: sllm.py prepare PROJECT",
+            todo="Prepare again: Data tab, or sllm.py prepare PROJECT on the command line.",
         )
     return tokens
 

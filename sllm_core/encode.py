@@ -470,7 +470,8 @@ class Builder:
             raise DataError(
                 "EMPTY",
                 "No text was left to train on.",
-                todo="Look at the list of skipped files: sllm.py scan PROJECT",
+                todo="Look at the list of skipped files: Data tab, or sllm.py scan PROJECT on the command "
+                "line.",
             )
         used = [row for row in rows if row.id in self._tokens]
         manifest = Manifest(

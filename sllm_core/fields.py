@@ -13,6 +13,9 @@ from typing import Any
 
 from sllm_core.errors import ConfigError
 
+_SHOWN_CHARS = 24  # of a value that cannot be
+_NAMED = re.compile(r"^.* cannot be .*: (?=it must|the smallest|the largest|choose one)")
+
 
 @dataclass(frozen=True)
 class Info:
@@ -66,11 +69,18 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _refuse(name: str, label: str, value: object, why: str) -> ConfigError:
+    shown = repr(value)
+    if len(shown) > _SHOWN_CHARS:
+        shown = f"{shown[:_SHOWN_CHARS]}\N{HORIZONTAL ELLIPSIS}"
     return ConfigError(
-        "FIELD",
-        f"{label} ({name}) cannot be {value!r}: {why}.",
-        safe="Nothing was changed.",
+        "FIELD", f"{label} ({name}) cannot be {shown}: {why}.", safe="Nothing was changed."
     )
+
+
+def short(problem: ConfigError) -> str:
+    """The reason for a line beneath the field: field and value need not be named again."""
+    reason = _NAMED.sub("", problem.what)
+    return f"{reason[:1].upper()}{reason[1:]}"
 
 
 def check(section: Any) -> None:

@@ -72,7 +72,8 @@ class Ledger:
             "HASH",
             "The list of checkpoints (checkpoints/index.json) and its copy are damaged.",
             safe="The checkpoint files themselves were not touched.",
-            todo="Restore index.json from a copy, or go on from a file: train --continue-from FILE",
+            todo="Restore index.json from a copy, or begin a new run with the weights of a file: "
+            "train --continue-from FILE on the command line.",
         )
 
     def newest_rows(self, run: str) -> list[Row]:

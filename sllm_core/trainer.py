@@ -113,6 +113,7 @@ class Trainer:
         self._saved_now = inputs.desired().save_now
         self._live: dict[str, Any] = {}  # what was asked while it goes on, over inputs.train
         self._last_row: Row | None = None
+        self._validated_at: int | None = None  # step of the validation that `state` tells of
         self._rates: list[float] = []  # seconds of recent updates
         self._steps_here = 0
         self._clock = time.monotonic()
@@ -394,8 +395,9 @@ class Trainer:
                 f"{MAX_SKIPPED} steps in a row up to step {state.step} gave numbers that are not "
                 "finite.",
                 safe=where,
-                todo="Go on from it with a lower rate: train --continue-from best "
-                f"--set learning_rate={(self.train.learning_rate or 0) / 2:g}",
+                todo="Go on from it with a lower learning rate, "
+                f"{(self.train.learning_rate or 0) / 2:g}: New run from its weights in the window, "
+                "train --continue-from best on the command line.",
             )
 
     # -- between updates ---------------------------------------------------------------------
@@ -429,6 +431,7 @@ class Trainer:
             state.best_val_loss is None or found.loss < state.best_val_loss - self.train.min_delta
         )
         state.val_loss, state.val_bpb = found.loss, found.bpb
+        self._validated_at = state.step
         state.bad_validations = 0 if is_best else state.bad_validations + 1
         self.inputs.emit(
             Validation(
@@ -579,7 +582,7 @@ class Trainer:
             tokens=state.tokens,
             run=self.inputs.run,
             loss=state.loss,
-            val_loss=state.val_loss,
+            val_loss=state.val_loss if self._validated_at == state.step else None,
             roles=roles,
         )
         store = self.inputs.store

@@ -17,6 +17,7 @@ class Now:
         self.facts = Facts()
         self.run: RunState | None = None  # the training run in view: live, else the last one
         self.data_job: RunState | None = None  # a scan or a preparation
+        self.blockers: dict[str, str] = {}  # field -> why its text is no value
         self._lock: Lock | None = None
 
     def take(self, project: Project, config: ProjectConfig) -> None:
@@ -40,6 +41,7 @@ class Now:
         self._lock, self.project, self.read_only = None, None, ""
         self.config, self.facts = ProjectConfig(), Facts()
         self.run = self.data_job = None
+        self.blockers = {}
 
     @property
     def is_training(self) -> bool:
@@ -70,6 +72,8 @@ class Now:
             return "Add a folder with text on the Data tab first."
         if self.is_training:
             return "A run is on."
+        if self.blockers:
+            return next(iter(self.blockers.values()))
         if self.facts.is_scanned and not self.facts.used and not self.is_on_data:
             return "None of the listed files can be used. The Data tab says why."
         return ""

@@ -29,6 +29,8 @@ LIVE = frozenset({"starting", "running", "paused", "stopping"})
 LOG_LINES = 3000
 MEAN_OF = 50  # steps that the training loss on screen is the mean of
 PACE_OF = 200  # steps that the time left is measured on
+WARM_UP = 3  # steps at the start of a process that are slow and say nothing of the pace
+DIED = "E-WORKER-DIED"  # said for a process that ended without a last word
 _STEP_COLUMNS = ("step", "loss", "lr", "grad_norm", "tokens_per_sec", "tokens", "epoch", "time")
 _VAL_COLUMNS = ("step", "val_loss", "val_bpb", "time")
 
@@ -117,6 +119,7 @@ class RunState:
         self.n_lines = 0  # of the log, those that fell off included
         self.started: float | None = None  # wall time of the first message of this process
         self.reason = ""  # why it is paused or waiting
+        self.is_pausing = False  # asked to pause, not yet confirmed
         self._pace_from: float | None = None  # wall time: what was before says nothing of the pace
         self._reached = ""  # the step that messages other than progress prove
 
@@ -178,7 +181,7 @@ class RunState:
             case m.Started():
                 self.state, self.end, self.started = "running", None, time
                 self.steps = {name: StepState() for name in STEPS}
-                self.current = self.reason = ""
+                self.current, self.reason, self.is_pausing = "", "", False
                 self._pace_from, self._reached = time, "setup"
             case m.Plan():
                 base, self._reached = self.plan, "training"
@@ -206,7 +209,7 @@ class RunState:
                 self._rewind(message.step, is_replay=is_replay)
             case m.StateChanged():
                 self.state = {"waiting": "paused"}.get(message.state, message.state)
-                self.reason = message.reason
+                self.reason, self.is_pausing = message.reason, False
                 if message.state == "running":
                     self._pace_from = time
             case m.Done() | m.Stopped() | m.Failed():
@@ -268,8 +271,10 @@ class RunState:
             self._finish(self.end)
 
     def _finish(self, message: m.Done | m.Stopped | m.Failed) -> None:
-        self.end = message
+        self.end, self.is_pausing = message, False
         self.state = {m.Done: "done", m.Stopped: "stopped", m.Failed: "failed"}[type(message)]
+        if self.kind == "train" and isinstance(message, m.Failed) and message.code == DIED:
+            self.state = "interrupted"  # as its folder says it, where no last word stands either
         for step in self.steps.values():
             if step.state == "running":
                 step.state = "failed" if isinstance(message, m.Failed) else "done"
@@ -285,11 +290,14 @@ class RunState:
         return float(losses.mean()) if len(losses) else None
 
     def pace_s(self) -> float | None:
-        """Seconds a step took lately, validations and saves included."""
-        times, steps = self.curve["time"][-PACE_OF:], self.curve["step"][-PACE_OF:]
+        """Seconds a step took lately, validations and saves included, slow first steps not."""
+        most = PACE_OF + WARM_UP
+        times, steps = self.curve["time"][-most:], self.curve["step"][-most:]
         if self._pace_from is not None:
             steps = steps[times >= self._pace_from]
             times = times[times >= self._pace_from]
+        if len(times) > 2 * WARM_UP:
+            times, steps = times[WARM_UP:], steps[WARM_UP:]
         if len(times) < 3 or steps[-1] <= steps[0] or times[-1] <= times[0]:  # clocks are set back
             return None
         return float((times[-1] - times[0]) / (steps[-1] - steps[0]))

@@ -158,7 +158,8 @@ class Work:
         run = self._now.run
         if run is None or run.state not in {"running", "paused"} or self._is_refused():
             return
-        self._ask(run, "run" if run.state == "paused" else "pause")
+        is_on_again = run.state == "paused" or run.is_pausing
+        self._ask(run, "run" if is_on_again else "pause")
 
     def stop(self) -> None:
         """Save a checkpoint, then stop; a second time: end the process."""
@@ -235,6 +236,7 @@ class Work:
         if self._try(lambda: runner.ask(wish)):
             if wish == "stop":
                 run.state = "stopping"
+            run.is_pausing = wish == "pause"
             run.version += 1
             self._news.mark(RunChanged)
 
@@ -338,6 +340,9 @@ def end_notice(state: RunState, message: m.Message) -> Notice | None:
     """What a person should hear of how a job ended."""
     step = state.step.step if state.step else 0
     match state.kind, message:
+        case "train", m.Failed(text=text) if state.state == "interrupted":
+            at = f" at step {step:,}" if step else ""
+            return Notice("warn", f"The run was interrupted{at}", text, ("Continue", "resume"))
         case "train", m.Failed(text=text):
             return Notice("bad", "The run failed", text, ("Show the log", "tab_monitor"))
         case "train", m.Stopped(path=path) if step:

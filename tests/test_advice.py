@@ -237,6 +237,15 @@ def test_bytes_a_token_rise_with_the_vocabulary_and_keep_to_what_was_measured():
     assert advice.bytes_per_token(272, (8192, 1.1)) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("vocab_size", "prose", "code"), [(1024, 2.29, 2.46), (3000, 3.0, 3.14), (8192, 3.54, 3.71)]
+)
+def test_bytes_a_token_lie_between_the_prose_and_the_code_that_were_measured(
+    vocab_size, prose, code
+):
+    assert prose < advice.bytes_per_token(vocab_size) < code
+
+
 def test_flops_are_six_a_parameter_and_attention():
     shape = replace(config.ModelConfig(), vocab_size=1000)
     n = estimate.count_parameters(shape)

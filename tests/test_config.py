@@ -17,6 +17,7 @@ from sllm_core import config as settings
 from sllm_core import fields
 from sllm_core.config import (
     FIELD_SECTION,
+    NO_ENDING,
     SECTIONS,
     DataConfig,
     ModelConfig,
@@ -136,6 +137,22 @@ def test_only_fields_with_a_rule_of_their_own_may_be_left_open(kind, name):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400])
 def test_a_number_that_is_none_is_refused(name, value):
     assert f"({name})" in refusal(ModelConfig, **{name: value}).what
+
+
+def test_a_long_value_is_cut_and_beneath_its_field_it_is_not_named():
+    problem = refusal(SamplingConfig, max_new_tokens=int("9" * 100))
+    assert f"cannot be {'9' * 24}\u2026: the largest" in problem.what
+    assert fields.short(problem) == "The largest is 1000000."
+    for text in ("x" * 100, "a: it must be b", "a\nb"):
+        with pytest.raises(ConfigError) as found:
+            fields.parse(SamplingConfig, "max_new_tokens", text)
+        assert fields.short(found.value) == "It must be a whole number."
+
+
+def test_names_without_an_ending_are_a_file_type_like_others():
+    config = with_values(ProjectConfig(), parse_sets(["extensions=.txt, (none)"]))
+    assert config.data.extensions == (".txt", NO_ENDING)
+    assert project_config(json.loads(to_json(config))) == config
 
 
 def test_on_is_not_one_and_one_is_not_on():

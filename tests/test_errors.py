@@ -1,7 +1,9 @@
 """What a user reads when something goes wrong: a stable code, a safe state, a next step."""
 
+import ast
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +80,24 @@ def test_no_text_passes_on_advice_that_disarms_a_check():
     told = " ".join(CODES.values()) + " ".join(errors._OS_ADVICE.values())
     assert "weights_only" not in told
     assert "trust_remote_code" not in told
+
+
+def advice():
+    """(place, text) of each `todo` that a worker or the window can say."""
+    core = Path(errors.__file__).parent
+    ours = ("cli.py", "shortcut.py", "project.py", "sample.py")  # said by the command line alone
+    for path in (path for path in sorted(core.rglob("*.py")) if path.name not in ours):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "todo":
+                parts = [c.value for c in ast.walk(node.value) if isinstance(c, ast.Constant)]
+                yield (
+                    f"{path.name}:{node.value.lineno}",
+                    "".join(p for p in parts if isinstance(p, str)),
+                )
+
+
+def test_advice_fits_the_window_as_well_as_the_command_line():
+    found = dict(advice())
+    assert len(found) > 40
+    words = {place: text for place, text in found.items() if "--" in text or "sllm.py" in text}
+    assert [place for place, text in words.items() if "on the command line" not in text] == []

@@ -248,6 +248,8 @@ def test_a_source_that_is_the_project_folder_gives_only_the_users_files(tmp_path
     [
         ({"extensions": (".md",)}, {"a.txt": "extension", "B.MD": "", "c": "extension"}),
         ({"extensions": ("*",)}, {"a.txt": "", "B.MD": "", "c": ""}),
+        ({"extensions": ("(none)",)}, {"a.txt": "extension", "sub/d.txt": "extension", "c": ""}),
+        ({"extensions": (".md", "(none)")}, {"a.txt": "extension", "B.MD": "", "c": ""}),
         ({"extensions": ("*",), "min_file_bytes": 11}, {"a.txt": "too-small", "B.MD": ""}),
         ({"extensions": ("*",), "max_file_bytes": 19}, {"a.txt": "", "B.MD": "too-large"}),
         ({"recursive": False}, {"a.txt": ""}),

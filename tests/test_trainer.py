@@ -47,6 +47,14 @@ def test_it_learns(world):
     assert last.perplexity == pytest.approx(math.exp(last.val_loss))
 
 
+def test_a_checkpoint_has_the_validation_loss_of_its_own_step_or_none(world):
+    world.fresh(keep_last=9).run()
+    measured = {found.step: found.val_loss for found in world.of(Validation)}
+    rows = world.store.rows()
+    assert {row.step for row in rows} == {4, 8, 12}
+    assert all(row.val_loss == measured.get(row.step) for row in rows)
+
+
 def test_each_step_is_told_once_with_its_place(world):
     world.fresh().run()
     steps = world.of(Step)

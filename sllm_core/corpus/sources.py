@@ -16,7 +16,7 @@ from pathlib import Path
 import xxhash
 
 from sllm_core import faults, fmt
-from sllm_core.config import DataConfig, SourceConfig
+from sllm_core.config import NO_ENDING, DataConfig, SourceConfig
 from sllm_core.corpus.clean import clean_key
 from sllm_core.corpus.extract import FileId, SkipFile, examine_small
 from sllm_core.corpus.index import FileRow, Index, Known, decode_path
@@ -57,6 +57,7 @@ FAILED = frozenset({"unreadable", "changed", "parse", "limit"})
 _OWN = re.compile(
     r"config\.json.*|project\.db.*|\.lock.*|tokenizer|encoded_data|checkpoints|runs|logs"
 )
+_NO_ENDING = os.fsencode(NO_ENDING)
 _IS_WINDOWS = os.name == "nt"
 _by_name = attrgetter("name")
 
@@ -186,9 +187,15 @@ def file_path(root: Path, path: bytes) -> Path:
     return root / decode_path(path) if path else root
 
 
+def _is_of_type(path: bytes, endings: tuple[bytes, ...]) -> bool:
+    name = path.lower()[path.rfind(SEP) + 1 :]
+    has_ending = name.rfind(b".") > 0  # the dot of .profile begins a name
+    return name.endswith(endings) if has_ending else _NO_ENDING in endings or name.endswith(endings)
+
+
 def refusal(path: bytes, size: int, options: DataConfig, endings: tuple[bytes, ...]) -> str:
     """Why a file is skipped for its name or size; '' when it may be read."""
-    if endings and not path.lower().endswith(endings):
+    if endings and not _is_of_type(path, endings):
         return "extension"
     if size == 0:
         return "empty"

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 SWITCH = "SLLM_KEEP_AWAKE"  # 0: leave the computer alone
 REFUSED_S = 0.2  # the helper of the system ends as quickly when it may not
 _CONTINUOUS, _SYSTEM_REQUIRED = 0x80000000, 0x00000001
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -26,8 +29,8 @@ def keep_awake(why: str, tell: Callable[[str], None]) -> Iterator[None]:
     command = _command(why)
     child, problem = _start(command) if command else (None, "")
     if child is None:
-        detail = f" ({problem})" if problem else ""
-        tell(f"The computer may go to sleep while this runs: it cannot be kept awake{detail}.")
+        tell("The computer may go to sleep while this runs: it cannot be kept awake.")
+        log.debug("not kept awake: %s", problem or "no program of the system for it")
     try:
         yield
     finally:

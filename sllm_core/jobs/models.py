@@ -68,9 +68,7 @@ def open_model(project: Project, name: str, used: Tokenizer) -> LoadedModel:
         content = store.load(row)
         title = f"checkpoints/{row.file} (step {row.step})"
     elif name in {"best", "last"}:
-        raise CheckpointError(
-            "MISSING", "The project has no checkpoint yet.", todo="Train first: sllm.py train"
-        )
+        raise CheckpointError("MISSING", "The project has no checkpoint yet.", todo="Train first.")
     else:
         path = Path(name) if Path(name).exists() else project.checkpoints_dir / name
         content = foreign.open_checkpoint(path)
@@ -141,7 +139,11 @@ def evaluate_project(
     if not files:
         manifest = dataset.load_manifest(project)
         if manifest is None or manifest.tokenizer_sha256 != used.sha256:
-            raise DataError("STALE", "There is no prepared data.", todo="sllm.py prepare PROJECT")
+            raise DataError(
+                "STALE",
+                "There is no prepared data.",
+                todo="Prepare it: Data tab, or sllm.py prepare PROJECT on the command line.",
+            )
         tokens = dataset.open_tokens(project, manifest, "val")
         chunk = max(1, 4096 // seq_len)
 

@@ -257,7 +257,7 @@ def _tokenizer(
             "LOCKED",
             "The tokenizer cannot be replaced: checkpoints of this project were trained with it.",
             safe="Nothing was changed.",
-            todo="Make a new project for another vocabulary: sllm.py new PROJECT --source FOLDER",
+            todo="Make a new project for another vocabulary.",
         )
     if file is not None:
         present = foreign.open_tokenizer(file)

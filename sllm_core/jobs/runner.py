@@ -229,7 +229,8 @@ def _failed(words: str, code: int | None, name: str, lines: tuple[str, ...]) -> 
         "DIED",
         words,
         safe="Everything that was reported as saved is intact.",
-        todo="Go on from the newest checkpoint (train --resume auto).",
+        todo="Go on from the newest checkpoint: Continue in the window, train --resume auto on the "
+        "command line.",
     ).text
     return Failed("E-WORKER-DIED", text, exit_code=code, signal=name, last_lines=lines)
 

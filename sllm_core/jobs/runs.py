@@ -122,7 +122,7 @@ def open_run(project: Project, run_id: str) -> Run:
         raise RunError(
             "MISSING",
             f"There is no readable run {run_id!r} ({problem.__class__.__name__}).",
-            todo="List them: sllm.py runs PROJECT",
+            todo="See which there are: Monitor tab, or sllm.py runs PROJECT on the command line.",
         ) from problem
 
 
@@ -143,7 +143,9 @@ def last_run(project: Project, kind: str = "train") -> Run:
     names = run_ids(project, kind)
     if not names:
         raise RunError(
-            "MISSING", "The project has no run to resume.", todo="Start one: sllm.py train PROJECT"
+            "MISSING",
+            "The project has no run to resume.",
+            todo="Start one: Train tab, or sllm.py train PROJECT on the command line.",
         )
     return open_run(project, names[-1])
 

@@ -114,7 +114,9 @@ def _resume_row(store: Checkpoints, run: Run, name: str, job: Job) -> Row | None
         row = store.find(name)
         if row is None or row.run != run.id:
             raise CheckpointError(
-                "MISSING", f"{name} is no checkpoint of run {run.id}.", todo="See: sllm.py runs"
+                "MISSING",
+                f"{name} is no checkpoint of run {run.id}.",
+                todo="Choose one from the list: Monitor in the window, sllm.py runs on the command line.",
             )
         return row
     row, damaged = store.newest_good(run.id)
@@ -127,7 +129,7 @@ def _resume_row(store: Checkpoints, run: Run, name: str, job: Job) -> Row | None
             "HASH",
             f"All {len(damaged)} checkpoints of run {run.id} are damaged.",
             safe="They were not touched.",
-            todo="Start a new run: sllm.py train PROJECT",
+            todo="Start a new run: Start in the window, sllm.py train on the command line.",
         )
     return row
 
@@ -178,7 +180,9 @@ def _dataset_of(run: Run, job: Job) -> tuple[Manifest, Tokenizer]:
         manifest = dataset.load_manifest(run.project)
         if manifest is None:
             raise DataError(
-                "STALE", "There is no prepared data.", todo="Prepare it: sllm.py prepare PROJECT"
+                "STALE",
+                "There is no prepared data.",
+                todo="Prepare it: Data tab, or sllm.py prepare PROJECT on the command line.",
             )
         dataset.check_files(run.project, manifest)
         used = tokenizer.load(run.project.tokenizer_dir / "tokenizer.json")
@@ -189,14 +193,15 @@ def _dataset_of(run: Run, job: Job) -> tuple[Manifest, Tokenizer]:
             f"Run {run.id} was trained on dataset {wanted[:12]}; the prepared data is now "
             f"{manifest.dataset_id[:12]}.",
             safe="The run and its checkpoints are intact.",
-            todo="Continue on the new data as a new run: train --continue-from last",
+            todo="Continue on the new data as a new run: New run from its weights in the window, "
+            "train --continue-from last on the command line.",
         )
     if used.sha256 != manifest.tokenizer_sha256:
         raise DataError(
             "STALE",
             "The prepared data was made with another tokenizer than the one in the project.",
             safe="Nothing was changed.",
-            todo="Prepare again: sllm.py prepare PROJECT",
+            todo="Prepare again: Data tab, or sllm.py prepare PROJECT on the command line.",
         )
     return manifest, used
 
@@ -390,7 +395,7 @@ def _apply_changes(worker: trainer.Trainer, content: dict[str, Any]) -> None:
             "STEPS",
             f"The run is complete: step {state.step:,} of {state.total_steps:,}.",
             safe="Nothing was changed.",
-            todo="Give it a larger budget (--max-steps, --epochs or --time), or start a new run.",
+            todo="Give it a larger limit (steps, passes or time), or start a new run.",
         )
 
 
@@ -415,7 +420,8 @@ def change_limits(run: Run, values: dict[str, Any]) -> Run:
                 f"A resumed run keeps its {name}.",
                 safe="Nothing was changed.",
                 todo=f"It may change {', '.join(sorted(CHANGEABLE))}. For anything else start a "
-                "new run: train --continue-from last",
+                "new run: New run from its weights in the window, train --continue-from last on the "
+                "command line.",
             )
     config = replace(run.config, train=replace(run.config.train, **values))
     run = replace(run, config=config)
@@ -448,7 +454,7 @@ def _start_weights(worker: trainer.Trainer, run: Run, used: Tokenizer, job: Job)
             "MISMATCH",
             f"{name} has another shape than the project's settings: {', '.join(unlike)}.",
             safe="Nothing was changed.",
-            todo="Give the same shape (--set), or start a new run without --continue-from.",
+            todo="Give the model the same shape, or start a new run without old weights.",
         )
     worker.model.load_state_dict(loaded.state)
     job.emit(Log(f"Continuing from {loaded.title} with a fresh optimizer."))

@@ -101,13 +101,14 @@ def _describe_fault(problem: Exception) -> SllmError:
             "SYSTEM",
             "The computer ran out of memory.",
             safe=safe,
-            todo="Close other programs, then go on (train --resume auto).",
+            todo="Close other programs, then go on: Continue in the window, train --resume auto on "
+            "the command line.",
         )
     return errors.WorkerError(
         "FAULT",
         f"Something went wrong inside the program ({type(problem).__name__}).",
         safe=safe,
-        todo="The details are in the log of the run (stderr.log, or --debug).",
+        todo="The details are in stderr.log in the folder of the run.",
     )
 
 

@@ -4,7 +4,7 @@ A container knows the surface it shows (`surf`), and what is put on it follows.
 """
 
 import tkinter as tk
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
@@ -225,11 +225,14 @@ def picture(master: tk.Misc, icon: str, size: int = 16, tone: str = "fg2") -> tb
     return label(master, image=_Now.skin.icon(icon, size, tone))
 
 
+EDGES = 4  # logical px left and right of the text of a label: as wide as these it loses letters
+
+
 def wrap(widget: tb.Label, margin: float = 0) -> tb.Label:
-    """Let a label break its lines at its parent's width, less ``margin``."""
+    """Let a label break its lines at its parent's width, less ``margin`` and its own edges."""
 
     def fit(event: "tk.Event[tk.Misc]") -> None:
-        widget.configure(wraplength=max(px(80), event.width - px(margin)))
+        widget.configure(wraplength=max(px(80), event.width - px(margin + EDGES)))
 
     widget.master.bind("<Configure>", fit, "+")
     return widget
@@ -598,25 +601,31 @@ class Spark(tk.Canvas):
         ground = look.surface(surface_of(master))
         size = {"height": px(height), "width": px(60)}
         super().__init__(master, bg=ground, highlightthickness=0, bd=0, **size)  # type: ignore[arg-type]
-        self._values: list[float] = [0.0] * n
+        self._values: list[float] = []
+        self._n = n
         self._area = self.create_polygon(0, 0, 0, 0, fill=look.surface(f"{tone}_bg"), outline="")
         self._line = self.create_line(0, 0, 0, 0, fill=look.ink(tone), width=px(1.5))
         self.bind("<Configure>", lambda event: self._draw())
 
-    def push(self, value: float) -> None:
-        """Add a value at the right end."""
-        self.set_values([*self._values[1:], value])
-
-    def set_values(self, values: list[float]) -> None:
-        """Show these, the newest last; fewer than the line's length start at the right."""
-        n = len(self._values)
-        self._values = [*([0.0] * (n - len(values))), *values[-n:]]
+    def set_values(self, values: Sequence[float]) -> None:
+        """Show these, the newest last at the right end; nothing where there is none yet."""
+        self._values = list(values)[-self._n :]
         self._draw()
 
     def _draw(self) -> None:
-        width, height, last = self.winfo_width(), self.winfo_height(), len(self._values) - 1
-        points: list[float] = []
-        for i, value in enumerate(self._values):
-            points += (i * width / last, height - 2 - min(1.0, max(0.0, value)) * (height - 5))
-        self.coords(self._line, *points)
-        self.coords(self._area, *points, width, height, 0, height)
+        width, height = self.winfo_width(), self.winfo_height()
+        points = spark_points(self._values, self._n, width, height)
+        state = "normal" if points else "hidden"
+        for item in (self._line, self._area):
+            self.itemconfigure(item, state=state)
+        if points:
+            self.coords(self._line, *points)
+            self.coords(self._area, *points, width, height, points[0], height)
+
+
+def spark_points(values: Sequence[float], n: int, width: int, height: int) -> list[float]:
+    """X and y of the values in turn, the last at the right; none for fewer than two."""
+    first, points = n - len(values), []
+    for i, value in enumerate(values, start=first):
+        points += [i * width / (n - 1), height - 2 - min(1.0, max(0.0, value)) * (height - 5)]
+    return points if len(values) > 1 else []

@@ -23,6 +23,8 @@ DOT_WORDS = {
     "failed": "failed",
 }
 HISTORY = 60  # readings a spark line shows
+# The last readings by meter and the one they end with: they outlive a change of theme or zoom.
+_histories: dict[str, tuple[Meter, tuple[float, ...]]] = {}
 Act = Callable[[str], None]
 
 
@@ -69,8 +71,16 @@ class MeterView(Panel):
         self._app.configure(text=meter.app)
         if meter.app and not self._app.winfo_manager():
             self._app.pack(anchor="w", before=self._spark)
-        if meter.share is not None:
-            self._spark.push(meter.share)
+        self._spark.set_values(history(meter))
+
+
+def history(meter: Meter) -> tuple[float, ...]:
+    """The last shares of a meter with this reading, which counts once; an unknown one adds none."""
+    last, shares = _histories.get(meter.name, (None, ()))
+    if meter.share is not None and meter is not last:
+        shares = (*shares, meter.share)[-HISTORY:]
+        _histories[meter.name] = meter, shares
+    return shares
 
 
 class Sidebar(Box):

@@ -128,9 +128,12 @@ def take_all(window, out: Path):
     for theme, (size, zoom) in looks:
         window.settings.change(theme=theme, zoom=zoom)
         window.root.geometry(f"{size}+0+0")
+        window.root.event_generate("<Motion>", warp=True, x=2, y=2)  # no tooltip in a picture
         for page in PAGES:
             show(window, page)
             live(window, 1.0)
+            while window.toasts.dismiss_newest():
+                live(window, 0.1)
             image = picture(window)
             name = f"{page}-{theme}-{size}{'-150' if zoom > 1 else ''}"
             image.save(out / f"{name}.png")
@@ -151,7 +154,9 @@ def main():
     parser.add_argument("--project", type=Path)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    folder = arguments.project or sample.open_or_create(tempfile.mkdtemp(prefix="sample")).root
+    folder = (
+        arguments.project or sample.open_or_create(Path(tempfile.mkdtemp()) / "python-library").root
+    )
     window = Window(str(folder), Settings(Path(tempfile.mkdtemp())), 1.0)
     window.start()
     live(window, 3)

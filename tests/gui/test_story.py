@@ -101,9 +101,9 @@ def test_a_killed_worker_is_explained_and_the_run_goes_on(window, corpus, soon):
     soon(lambda: len(run.saved) >= 2, 60, "two checkpoints")
     pid = runs.worker_pid(window.session.project.runs_dir / run.id)
     os.kill(pid, signal.SIGKILL)
-    soon(lambda: run.state == "failed", 30, "it was noticed")
+    soon(lambda: run.state == "interrupted", 30, "it was noticed")
     assert "SIGKILL" in run.end.signal
-    assert any("failed" in message.title for message in window.toasts.history)
+    assert any("interrupted" in message.title for message in window.toasts.history)
     window.act("resume")
     soon(
         lambda: window.session.run.is_live and window.session.run.step.step > 12, 120, "it went on"

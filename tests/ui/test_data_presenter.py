@@ -13,17 +13,18 @@ import pytest
 
 from sllm_core import dataset, project, tokenizer
 from sllm_core import messages as m
-from sllm_core.config import DataConfig, ProjectConfig, SourceConfig, TokenizerConfig
+from sllm_core.config import NO_ENDING, DataConfig, ProjectConfig, SourceConfig, TokenizerConfig
 from sllm_core.corpus import extract
 from sllm_core.corpus import sources as corpus_sources
 from sllm_core.corpus.index import FileRow, Index
-from sllm_ui.events import Answered, DataChanged, Notice, ProjectChanged, RunChanged
+from sllm_ui.events import Answered, DataChanged, Notice, ProjectChanged, RunChanged, RunsChanged
 from sllm_ui.facts import Facts
 from sllm_ui.runstate import RunState
 from sllm_ui.session import Session
 from sllm_ui.settings import Settings
 from sllm_ui.tabs.data import figures, lists, presenter, words
 from sllm_ui.tabs.data.presenter import Presenter
+from sllm_ui.tabs.train import presenter as train_tab
 from tests import helpers
 
 
@@ -332,6 +333,39 @@ def test_a_good_value_ends_the_complaint(opened):
     assert opened.store.state.values["max_files"] == "10,000"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "label", "good"),
+    [
+        ("min_file_bytes", "abc", "Smallest file", "1"),
+        ("max_file_bytes", "1e99", "Largest file", "4"),
+        ("val_split", "-1", "Validation share", "auto"),
+        ("target_vocab_size", "7", "Vocabulary", "300"),
+    ],
+)
+def test_a_red_field_keeps_a_run_from_starting(session, opened, name, text, label, good):
+    train = train_tab.Presenter(session)
+    assert session.why_not_start() == ""
+    opened.set_field(name, text)
+    why = f"{label} on the Data tab: {opened.store.state.errors[name]}"
+    assert session.why_not_start() == train.store.state.go.why == why
+    assert session.work.start_training() is False
+    assert session.notices[-1].text == why
+    opened.set_field(name, good)
+    assert session.why_not_start() == train.store.state.go.why == ""
+
+
+def test_a_red_field_blocks_neither_another_project_nor_one_that_nobody_can_mend(
+    session, opened, tmp_path
+):
+    opened.set_field("target_vocab_size", "7")
+    session.archive.checkpoints = (object(),)
+    session.bus.publish(RunsChanged())
+    assert session.why_not_start() == "" and opened.store.state.errors == {}
+    opened.set_field("max_files", "x")
+    session.create(tmp_path / "q", [str(tmp_path)])
+    assert session.why_not_start() == ""
+
+
 def test_the_ends_of_a_range_can_be_moved_in_any_order(session, opened):
     opened.set_size("max_file_bytes", 100)
     opened.set_unit("min_file_bytes", "B")
@@ -394,6 +428,28 @@ def test_types_are_switched_added_and_chosen_in_sets(session, opened):
     opened.toggle_type(".log")
     assert ".log" not in session.config.data.extensions
     assert {".txt", ".py"} < set(session.config.data.extensions)
+
+
+def chip(tab, name):
+    return next(chip for chip in tab.store.state.chips if chip.name == name)
+
+
+def test_files_without_an_ending_have_a_chip(session, opened):
+    assert not chip(opened, NO_ENDING).is_on
+    opened.toggle_type(NO_ENDING)
+    assert session.config.data.extensions[-1] == NO_ENDING
+    show(session, kinds=((".txt", 2, 9), ("", 3, 5)))
+    assert (chip(opened, NO_ENDING).is_on, chip(opened, NO_ENDING).files) == (True, 3)
+    opened.toggle_type(NO_ENDING)
+    assert NO_ENDING not in session.config.data.extensions
+    opened.add_type(" (NONE) ")
+    assert session.config.data.extensions[-1] == NO_ENDING
+    opened.choose_types("All")
+    opened.toggle_type(".log")
+    assert NO_ENDING in session.config.data.extensions
+    many = tuple((f".k{i}", 1, 1) for i in range(50))
+    show(session, kinds=many)
+    assert chip(opened, NO_ENDING)
 
 
 def test_what_is_typed_for_a_type_is_kept_until_it_is_added(opened):
@@ -484,6 +540,7 @@ def test_tokens_are_exact_when_prepared_and_estimated_else():
     config = ProjectConfig()
     exact = tile(config, prepared_facts(config), "Tokens")
     assert (exact.value, exact.note) == ("2.5 M", "exact, 4.00 bytes each")
+    assert tile(config, prepared_facts(config, unencoded=1), "Tokens").value == "~2.5 M"
     for change in (
         {"unencoded": 1},
         {"prepared_bytes": 9_000_000},
@@ -503,7 +560,7 @@ def test_windows_and_tokens_per_parameter_follow_the_training_side():
     facts = prepared_facts(config)
     assert tile(config, facts, "Windows").value == f"{figures.count_windows(2_000_000, 256, 256):,}"
     few = tile(config, facts, "Tokens per")
-    assert few.tone == "warn"
+    assert (few.tone, few.note) == ("warn", "one pass; Train counts all passes")
     many = prepared_facts(config, train_tokens=10**9)
     assert figures.tiles(config, many)[-1].tone == "fg"
 
@@ -537,6 +594,7 @@ def test_every_reason_of_the_scan_is_explained():
     known -= {"failed", "skipped", "used", "utf-8"}
     assert {"extension", "binary", "encoding", "too-small", "parse"} <= known
     assert known <= set(figures.REASONS)
+    assert set(words.CLAUSES) == set(figures.REASONS)
 
 
 def test_listed_is_used_and_skipped_and_failed(session, opened):
@@ -598,6 +656,12 @@ def test_a_locked_tokenizer_is_not_replaced(session, opened):
     session.change({"target_vocab_size": 4000})
     assert "exact" in opened.store.state.tiles[2].note, "it is kept, whatever the settings ask"
     assert opened.store.state.prepared_tone == "good"
+    assert opened.store.state.notes["target_vocab_size"] == "16,000 in use"
+    assert opened.store.state.sources[0].tokens == "2.5 M"
+    session.now.facts = replace(session.facts, unencoded=2, text_bytes=11_000_000)
+    session.bus.publish(DataChanged())
+    assert opened.store.state.prepared == "Out of date: the files changed since."
+    assert "at 4.00 bytes" in opened.store.state.tiles[2].note
     opened.train_tokenizer()
     opened.import_tokenizer("/a/tokenizer.json")
     assert session.calls == []
@@ -635,6 +699,14 @@ def test_the_end_of_a_job_is_told_in_a_sentence():
     assert words.describe_job(None, scan).text == "Scanned 9 files in less than 1 s, 3 read anew."
     nothing = told("scan", m.Scanned(0, 0, 0, 0, 0, 0, {}, 0.2))
     assert words.describe_job(None, nothing).tone == "warn"
+    some = told("scan", m.Scanned(188, 92, 96, 0, 9, 3, {"binary": 22, "extension": 74}, 0.2))
+    assert words.describe_job(None, some).text == (
+        "92 of 188 files used; 74 are of a file type that is switched off."
+    )
+    one = told("scan", m.Scanned(2, 1, 1, 0, 9, 3, {"binary": 1}, 0.2))
+    assert words.describe_job(None, one).text == "1 of 2 files used; 1 is not text."
+    none = told("scan", m.Scanned(2, 0, 2, 0, 0, 2, {"binary": 2}, 0.2))
+    assert words.describe_job(None, none).tone == "warn"
     done = m.Prepared("id", 900, 100, 9, 1, 5000, 2, 8, 3.0)
     prepare = told("prepare", done, m.Done())
     job = words.describe_job(None, prepare)
@@ -665,7 +737,21 @@ def test_the_prepared_data_is_told_to_be_ready_or_out_of_date():
     assert words.describe_prepared(config, facts)[1] == "good"
     assert "files changed" in words.describe_prepared(config, replace(facts, unencoded=2))[0]
     asked = replace(config, tokenizer=TokenizerConfig(target_vocab_size=4000))
-    assert "tokenizer changed" in words.describe_prepared(asked, facts)[0]
+    assert "the tokenizer changed" in words.describe_prepared(asked, facts)[0]
+    both = words.describe_prepared(asked, replace(facts, text_bytes=9))[0]
+    assert both == "Out of date: the files and the tokenizer changed since."
+    rewritten = replace(facts, tokenizer_sha256="b", unencoded=8)
+    assert "the tokenizer changed" in words.describe_prepared(config, rewritten)[0]
+
+
+def test_what_the_last_preparation_said_is_not_said_of_changed_data():
+    job = words.Job("prepare", text="Nothing had changed.", tone="good")
+    assert (
+        words.prepared_words(job, "Up to date.", "good")[0] == "Nothing had changed.\nUp to date."
+    )
+    assert words.prepared_words(job, "Out of date.", "warn") == ("Out of date.", "warn")
+    failed = words.Job("prepare", text="No text.", tone="bad")
+    assert words.prepared_words(failed, "Out of date.", "warn") == ("No text.", "bad")
 
 
 # -- tokenizer ----------------------------------------------------------------------------------
@@ -699,6 +785,15 @@ def test_the_advice_names_sizes_and_a_better_vocabulary():
     assert "plain bytes" in little.advice
     assert little.proposal == 0
     assert "scan" in view(Facts()).advice
+
+
+def test_the_advice_is_about_the_tokenizer_that_counts():
+    config = replace(ProjectConfig(), tokenizer=TokenizerConfig(target_vocab_size=1000))
+    facts = prepared_facts(config, vocab_size=50_257, is_tokenizer_imported=True, tokenizer_wish=())
+    found = view(facts, config=config)
+    assert "50,257 take" in found.advice and found.proposal == 0
+    learnt = prepared_facts(ProjectConfig(), vocab_size=12_345)
+    assert "12,345 are made" in view(learnt).advice
 
 
 def test_the_proposal_is_taken_over_by_one_press(session, opened):
@@ -746,6 +841,19 @@ def test_files_are_found_by_part_of_their_path_and_by_reason(session, opened):
     opened.filter_files(search="", reason="empty")
     settle(session, lambda: opened.store.state.files.total == 0)
     opened.filter_files(kind="used")
+    assert opened.store.state.files.query.reason == ""
+
+
+def test_the_chosen_reason_is_the_one_whose_files_are_shown(session, opened):
+    show(session, listed=3, skipped=3,
+         reasons=(("skipped", "binary", 2), ("skipped", "extension", 1)))  # fmt: skip
+    opened.open_unused()
+    assert opened.store.state.files.query.reason == ""
+    opened.explain_reason("extension")
+    opened.open_unused()
+    assert opened.store.state.files.query == lists.Query("unused", "extension")
+    show(session, listed=2, skipped=2, reasons=(("skipped", "binary", 2),))
+    opened.open_unused()
     assert opened.store.state.files.query.reason == ""
 
 

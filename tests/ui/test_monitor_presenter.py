@@ -270,7 +270,7 @@ def test_another_project_takes_everything_away(page, session):
 # -- checkpoints -----------------------------------------------------------------------------------
 
 
-def test_the_best_checkpoint_comes_first_and_is_chosen(session):
+def test_the_newest_valid_checkpoint_comes_first_and_is_chosen(session):
     page = Presenter(session)
     session.checkpoints = (
         checkpoint("step_20.pt", step=20), checkpoint("step_10.pt", step=10, roles=["pinned"]),
@@ -280,10 +280,44 @@ def test_the_best_checkpoint_comes_first_and_is_chosen(session):
     session.list(info(A))
     state = page.store.state
     assert [(c.file, c.badge) for c in state.checkpoints] == [
-        ("best_model.pt", ("Best", "good")), ("step_30.pt", ("Left behind", "muted")),
         ("step_20.pt", ("Newest", "muted")), ("step_10.pt", ("Pinned", "accent")),
+        ("best_model.pt", ("Best", "good")), ("step_30.pt", ("Left behind", "muted")),
     ]  # fmt: skip
-    assert state.checkpoint == "best_model.pt"
+    assert state.checkpoint == "step_20.pt"
+
+
+def test_a_new_checkpoint_is_chosen_unless_a_person_points_at_another(session):
+    page = Presenter(session)
+    session.checkpoints = (checkpoint("a.pt", step=5),)
+    session.list(info(A))
+    session.checkpoints = (checkpoint("b.pt", step=6), *session.checkpoints)
+    session.list(info(A))
+    assert page.store.state.checkpoint == "b.pt"
+    page.choose_checkpoint("a.pt")
+    session.checkpoints = (checkpoint("c.pt", step=7), *session.checkpoints)
+    session.list(info(A))
+    assert page.store.state.checkpoint == "a.pt"
+    page.resume()
+    session.list(info(A))
+    assert page.store.state.checkpoint == "c.pt"
+
+
+def test_going_back_is_asked_for_with_the_newest_as_the_other_choice(session):
+    page = Presenter(session)
+    session.checkpoints = (
+        checkpoint("step_626.pt", step=626), checkpoint("best_model.pt", step=585, roles=["best"]),
+        checkpoint("step_700.pt", step=700, state="superseded"),
+    )  # fmt: skip
+    session.list(info(A))
+    assert page.going_back() is None
+    page.choose_checkpoint("best_model.pt")
+    asked = page.going_back()
+    assert (asked.title, asked.newest) == ("Go back 41 steps?", "step_626.pt")
+    assert (asked.newest_words, asked.here) == ("Go on from step 626", "Use step 585")
+    assert "Left behind" in asked.text
+    page.choose_checkpoint("step_700.pt")
+    assert page.going_back().title == "Go on from step 700?"
+    assert "left behind" in page.going_back().text
 
 
 @pytest.mark.parametrize(
@@ -437,7 +471,22 @@ def test_auto_and_the_number_it_became_are_the_same_setting():
     assert found == (("Learning rate", "0.02", "0.01"),)
     # One that has not begun has no numbers yet: then what was set is compared.
     found = compare.compare(mine, compare.Side("b", fixed), only_different=True)
-    assert found == (("Learning rate", "auto", "0.02"),)
+    assert found == ()  # it became the number that the other one has
+    slower = with_values(config, {"learning_rate": 0.01})
+    found = compare.compare(mine, compare.Side("b", slower), only_different=True)
+    assert found == (("Learning rate", "0.02", "0.01"),)
+
+
+def test_the_vocabulary_shown_is_the_one_the_model_has():
+    config = with_values(ProjectConfig(), {"target_vocab_size": 4000})
+    used = {"model": {"vocab_size": 3000}, "micro_batch_size": 2}
+    mine, defaults = compare.Side("a", config, used), compare.Side("Defaults", ProjectConfig())
+    found = {name: texts for name, *texts in compare.compare(mine, defaults, only_different=False)}
+    assert found["Vocabulary"][0] == "3000"
+    assert found["Micro-batch"][0] == "2"
+    other = compare.Side("b", config, {"model": {"vocab_size": 4000}, "micro_batch_size": 2})
+    found = compare.compare(mine, other, only_different=True)
+    assert found == (("Vocabulary", "3000", "4000"),)
 
 
 def test_device_and_data_are_compared_when_both_runs_have_begun():
@@ -532,6 +581,20 @@ def test_the_best_point_is_the_lowest():
     curve = curves.Curve(A, "a", 0, np.array([1.0, 2.0, 3.0]), np.array([3.0, 1.0, 2.0]), None)
     assert curves.best_point(curve) == (2.0, 1.0)
     assert curves.best_point(replace(curve, x=curve.x[:0], y=curve.y[:0])) is None
+
+
+def test_a_run_without_validations_shows_its_training_loss_until_a_person_chooses(page, session):
+    assert page.store.state.metric == "Validation loss"
+    story = a_story(C, 5)
+    session.asked[-1][1](story, None)
+    assert (page.store.state.metric, page.store.state.smoothing) == ("Training loss", 0.6)
+    for step in (4, 5):
+        story.apply(m.Validation(step, 1, 3.0, 20.0, 1.0, False, 8), 1100.0)
+    session.asked[-1][1](story, None)
+    assert page.store.state.metric == "Validation loss"
+    page.set_metric("Validation loss")
+    session.asked[-1][1](a_story(C, 5), None)
+    assert page.store.state.metric == "Validation loss"
 
 
 def test_an_empty_chart_says_why(page, session):

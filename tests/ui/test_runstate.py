@@ -17,7 +17,7 @@ from sllm_core import messages as m
 from sllm_core.jobs.channel import FolderChannel, read_events
 from sllm_core.jobs.series import EVENTS, read_past
 from sllm_ui import runstate
-from sllm_ui.runstate import MEAN_OF, PACE_OF, STEPS, RunState
+from sllm_ui.runstate import MEAN_OF, PACE_OF, STEPS, WARM_UP, RunState
 
 RUN = SimpleNamespace(id="20260101-000000-train-0001", kind="train")
 PLAN = m.Plan(0, 40, 4, "epochs", 1000, 64, 20, 2, 2, "fp32", "chosen by you", 90.0)
@@ -298,7 +298,8 @@ def test_what_was_read_of_the_curve_earlier_is_not_changed_by_what_follows():
 
 def pace(rows, since):
     """Seconds a step over the last rows (step, time) that are not older than ``since``."""
-    rows = [row for row in rows[-PACE_OF:] if row[1] >= since]
+    rows = [row for row in rows[-PACE_OF - WARM_UP :] if row[1] >= since]
+    rows = rows[WARM_UP:] if len(rows) > 2 * WARM_UP else rows
     if len(rows) < 3 or rows[-1][1] <= rows[0][1]:
         return None
     return (rows[-1][1] - rows[0][1]) / (rows[-1][0] - rows[0][0])
@@ -332,6 +333,16 @@ def test_pace_and_time_left_are_those_of_the_steps_since_it_last_began(turns, to
         assert run.pace_s() == (None if wanted is None else pytest.approx(wanted))
         left = None if wanted is None else max(0.0, wanted * (total - number))
         assert run.left_s() == (None if left is None else pytest.approx(left))
+
+
+def test_slow_first_steps_of_a_process_do_not_count_once_there_are_others():
+    run, now = folded(STARTED, PLAN), 2000.0
+    for number, seconds in enumerate([1.0, 10.0, 1.0, 1.0, 0.5, 0.5], start=1):
+        now += seconds
+        run.apply(step(number), now)
+    assert run.pace_s() == pytest.approx(13 / 5)
+    run.apply(step(7), now + 0.5)
+    assert run.pace_s() == pytest.approx(0.5)
 
 
 def test_the_pace_is_that_of_the_last_steps_alone():
@@ -401,6 +412,8 @@ def test_a_mean_leaves_out_what_is_not_known():
         ("train", [STARTED, m.Done(3)], "done"),
         ("train", [STARTED, m.Failed("E-X", "x")], "failed"),
         ("train", [STARTED, m.Failed("E-X", "x"), STARTED], "running"),
+        ("train", [STARTED, m.Failed("E-WORKER-DIED", "x")], "interrupted"),
+        ("scan", [STARTED, m.Failed("E-WORKER-DIED", "x")], "failed"),
         ("train", [STARTED, m.Scanned(1, 1, 0, 0, 1, 1, {}, 0.1)], "running"),
         ("scan", [STARTED, m.Scanned(1, 1, 0, 0, 1, 1, {}, 0.1)], "done"),
         ("prepare", [STARTED, m.Scanned(1, 1, 0, 0, 1, 1, {}, 0.1)], "running"),
@@ -427,6 +440,18 @@ def test_a_run_that_fails_says_where_with_what_words_and_last_lines():
     again = folded(failed, STARTED)
     assert (again.end, again.reason, again.current) == (None, "", "")
     assert {s.state for s in again.steps.values()} == {"waiting"}
+
+
+@pytest.mark.parametrize(
+    "said", [m.StateChanged("paused", 1), m.StateChanged("running", 1), m.Done(3), STARTED]
+)
+def test_a_pause_is_asked_for_until_the_worker_answers(said):
+    run = folded(STARTED)
+    run.is_pausing = True
+    run.apply(step(1), 2000.0)
+    assert run.is_pausing
+    run.apply(said, 2001.0)
+    assert not run.is_pausing
 
 
 def test_a_step_name_of_a_newer_worker_is_passed_over():

@@ -844,6 +844,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers_whatever_windows_do(
     monkeypatch.delenv("SLLM_FAULT")
     first.until(lambda: s.run.state == "running")
     s.work.pause()  # before its first step
+    assert s.run.is_pausing  # said at once, before the worker answers
     first.until(lambda: s.run.state == "paused")
     run = runs.open_run(project, s.run.id)
     assert run.config == s.config  # typed a moment before the start, and stored
@@ -865,7 +866,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers_whatever_windows_do(
     assert watcher.run.state == "paused"
 
     s.work.pause()
-    first.until(lambda: s.run.state == "failed")
+    first.until(lambda: s.run.state == "interrupted")
     end = s.run.end
     assert (end.code, end.signal) == ("E-WORKER-DIED", "SIGKILL")
     assert "most likely for memory" in end.text
@@ -873,8 +874,9 @@ def test_a_killed_run_goes_on_to_the_same_numbers_whatever_windows_do(
     assert s.run.log[-1].level == "error"
     assert s.run.step.step == 23
     assert not s.is_working
-    assert first.notices()[-1][:2] == ("bad", "The run failed")
-    second.until(lambda: watcher.run.state == "failed")
+    assert first.notices()[-1][:2] == ("warn", "The run was interrupted at step 23")
+    second.until(lambda: watcher.run.state == "interrupted")
+    first.until(lambda: s.archive.runs and s.archive.runs[0].state == "interrupted")
     assert watcher.run.curve["loss"].tolist() == s.run.curve["loss"].tolist()
 
     assert s.work.resume()

@@ -39,7 +39,7 @@ def session(**changes):
     """What `shell` asks of a session: the words of the real one over plain values."""
     plain = SimpleNamespace(
         project=SimpleNamespace(root=Path("/p")), config=ProjectConfig(sources=SOURCES),
-        read_only="", run=None, data_job=None, runs=(), checkpoints=(), facts=Facts(),
+        read_only="", blockers={}, run=None, data_job=None, runs=(), checkpoints=(), facts=Facts(),
     )  # fmt: skip
     for name, value in changes.items():
         assert hasattr(plain, name)

@@ -494,7 +494,7 @@ def test_beside_a_paused_run_nothing_is_said(it, session):
 def test_wrong_values_are_said_at_the_field_and_hold_writing_back(it, session):
     it.sampler.set_text("temperature", "3")
     state = it.store.state
-    assert "the largest is 2" in state.card.errors["temperature"]
+    assert state.card.errors["temperature"] == "The largest is 2."
     assert state.card.texts["temperature"] == "3"
     assert state.why["write"] == state.card.errors["temperature"]
     it.write()

@@ -784,6 +784,19 @@ def test_any_checkpoint_can_be_resumed_from(page):
     assert not state(page).resume.is_open
 
 
+def test_the_newest_checkpoint_that_was_not_left_behind_is_chosen_first(page):
+    run_of(page, STARTED, m.Stopped(200, "", ""))
+    run_id = ROWS[0].run
+    page.session.archive.checkpoints = (
+        Row("left.pt", "", 9, 300, 1, 9, run_id, None, None, (), "superseded"),
+        Row("best_model.pt", "", 9, 200, 1, 9, run_id, None, None, ("best",)), *ROWS,
+    )  # fmt: skip
+    page.session.bus.publish(RunsChanged())
+    page.resuming.open(True)
+    resume = state(page).resume
+    assert resume.rows[resume.chosen].file == "b.pt"
+
+
 def test_a_resumed_run_may_get_another_limit(page):
     run_of(page, STARTED, PLAN, step(1000), m.Done(1000))
     show_checkpoints(page)
@@ -890,8 +903,13 @@ def test_a_failed_run_says_why_its_last_lines_and_what_to_do(page):
         m.Failed("E-WORKER-DIED", "It was killed. [E-WORKER-DIED]", -9, "SIGKILL", lines),
     )
     banner = state(page).run.banner
-    assert (banner.tone, banner.title, banner.text) == ("bad", "The run failed", "It was killed.")
+    assert (banner.tone, banner.title) == ("warn", "The run was interrupted")
+    assert banner.text == "It was killed."
     assert banner.lines[-1] == "line 19" and banner.code == "E-WORKER-DIED"
+    assert banner.go_on == "Continue from step 200"
+    run_of(page, STARTED, m.Failed("E-X", "It is full. [E-X]"))
+    banner = state(page).run.banner
+    assert (banner.tone, banner.title, banner.text) == ("bad", "The run failed", "It is full.")
     assert banner.go_on == "Continue from step 200"
 
 
@@ -900,7 +918,7 @@ def test_an_interrupted_run_offers_to_continue(page):
     run = run_of(page, STARTED, PLAN, step(250))
     run.state = "interrupted"
     page.session.bus.publish(RunChanged())
-    assert state(page).run.banner.title == "The run was cut off at step 250"
+    assert state(page).run.banner.title == "The run was interrupted at step 250"
     assert state(page).run.banner.go_on == "Continue from step 200"
     assert not state(page).form.locked
 
@@ -968,7 +986,7 @@ def test_durations_are_short(seconds, text):
 
 def test_the_end_names_the_day_when_it_is_another():
     noon = time.mktime((2026, 11, 22, 12, 0, 0, 0, 0, -1))
-    assert watch.ends_at(3 * 3600 + 42 * 60, noon) == "ends 15:42"
+    assert watch.ends_at(3 * 3600 + 42 * 60, noon) == "ends about 15:42"
     assert watch.ends_at(20 * 3600, noon).split()[1] in time.strftime(
         "%a", time.localtime(noon + 72_000)
     )

@@ -306,7 +306,12 @@ class FiltersCard:
         row = Box(grid)
         row.grid(row=2, column=1, columnspan=2, sticky="ew", pady=px(2))
         self._type = entry(
-            row, "", 7, True, presenter.edit_type, "An ending such as .tex; Return adds it."
+            row,
+            "",
+            7,
+            True,
+            presenter.edit_type,
+            "An ending such as .tex, or (none); Return adds it.",
         )
         self._type.pack(side="left")
         for event in ("<Return>", "<KP_Enter>"):
@@ -502,14 +507,14 @@ class UnusedCard:
         self.card = Card(master, "Used and not used", "list-check")
         self._all = button(
             self.card.head, "Show files", "table", "ghost", True,
-            lambda: presenter.open_files("unused"), "List every file that is not used, with its reason.",
+            presenter.open_unused, "List the files that are not used, of the chosen reason or of all.",
         )  # fmt: skip
         self._all.pack(side="right")
         self._sum = wrap(label(self.card.body, "", "caption", "fg2", justify="left"))
         self._sum.pack(fill="x")
         self._holder = Sized(self.card.body)
         cols = [
-            Col("Reason", 128, kind="strong"),
+            Col("Reason", 184, kind="strong"),
             Col("Files", 66, "e"),
             Col("What it means", 140, kind="muted", stretch=1, drop=1),
         ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sllm_core import advice, estimate, fmt
 from sllm_core.config import (
+    NO_ENDING,
     TEXT_EXTENSIONS,
     DataConfig,
     ModelConfig,
@@ -18,6 +19,7 @@ from sllm_ui.facts import Facts
 
 HUGE_BYTES = 1 << 30  # above, 3 % of the documents are kept for validation instead of 10 %
 USUAL_AIM = 20  # tokens a parameter (arXiv 2203.15556)
+MOST_CHIPS = 23  # beside that of names without an ending
 FEW = 10  # tokens a parameter: amber below
 BYTE_VOCAB = advice.PLAIN_BYTES
 TEXT_TYPES = (
@@ -40,7 +42,7 @@ UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 REASONS: dict[str, tuple[str, str]] = {
     "extension": (
         "Other file type",
-        "The ending is not among the file types that are switched on.",
+        "Its ending is not among the file types that are switched on, or it has none: (none).",
     ),
     "empty": ("Empty", "There is nothing in it, or only blanks."),
     "too-small": ("Too small", "Smaller than the smallest size set under Filters."),
@@ -207,6 +209,8 @@ def clean_type(text: str) -> str:
     word = text.strip().lower().removeprefix("*")
     if not word and "*" in text:
         return "*"
+    if word == NO_ENDING:
+        return NO_ENDING
     if word and not word.startswith("."):
         word = f".{word}"
     is_bad = not 2 <= len(word) <= 20 or any(c in '*?/\\:"<>|, ' for c in word)
@@ -223,17 +227,18 @@ def chips(
     *, is_open: bool,
 ) -> tuple[Chip, ...]:  # fmt: skip
     """The file types to choose from: those found and those touched, or all when opened."""
-    found = {name: n for name, n, _ in kinds if name.startswith(".")}
+    found = {name or NO_ENDING: n for name, n, _ in kinds if name.startswith(".") or not name}
     every = "*" in on
-    own = [name for name in on if name not in TEXT_EXTENSIONS and name != "*"]
+    own = [name for name in on if name not in TEXT_EXTENSIONS]
     names = [*found, *own, *touched]
-    if not found:
+    if not set(found) - {NO_ENDING}:
         names += [name for name in USUAL_TYPES if name in on or every]
     if is_open:
         names += TEXT_EXTENSIONS
-    names = list(dict.fromkeys(name for name in names if name != "*"))
+    names = list(dict.fromkeys(name for name in names if name not in {"*", NO_ENDING}))
     if not is_open:
-        names = names[:24]
+        names = names[:MOST_CHIPS]
+    names.append(NO_ENDING)
     return tuple(Chip(name, every or name in on, found.get(name, 0)) for name in names)
 
 
@@ -243,7 +248,8 @@ def toggled_types(
     """The list with one type switched; out of ``*`` it becomes all known types but this one."""
     if "*" in on:
         found = tuple(kind for kind, _, _ in kinds if kind.startswith("."))
-        return tuple(kind for kind in dict.fromkeys((*TEXT_EXTENSIONS, *found)) if kind != name)
+        every = dict.fromkeys((*TEXT_EXTENSIONS, *found, NO_ENDING))
+        return tuple(kind for kind in every if kind != name)
     return tuple(kind for kind in on if kind != name) if name in on else (*on, name)
 
 
@@ -258,7 +264,7 @@ def type_rows(kinds: tuple[tuple[str, int, int], ...], most: int = 8) -> tuple[T
         rest = kinds[most:]
         n, size = sum(kind[1] for kind in rest), sum(kind[2] for kind in rest)
         kinds = (*kinds[:most], (f"{len(rest)} more", n, size))
-    return tuple(_type_row(fmt.path_text(name) or "(none)", n, size) for name, n, size in kinds)
+    return tuple(_type_row(fmt.path_text(name) or NO_ENDING, n, size) for name, n, size in kinds)
 
 
 def _type_row(name: str, n: int, size: int) -> TypeRow:
@@ -354,10 +360,10 @@ def tiles(config: ProjectConfig, facts: Facts) -> tuple[TileText, ...]:
         TileText("Size", fmt.size(facts.text_bytes), "of text in use", tip=TIPS["Size"]),
         TileText(
             "Tokens",
-            fmt.count(n_tokens),
+            fmt.count(n_tokens) if is_exact or not n_tokens else f"~{fmt.count(n_tokens)}",
             f"exact, {facts.bytes_per_token:.2f} bytes each"
             if is_exact and facts.bytes_per_token
-            else f"estimated at {each:.2f} bytes",
+            else f"about: estimated at {each:.2f} bytes",
             tip=TIPS["Tokens"],
         ),
         TileText(
@@ -375,8 +381,8 @@ TIPS = {
     "Tokens": "Pieces of text the model will read. Exact once the data is prepared.",
     "Windows": "Pieces of the training text that are read at once: the window and stride of the "
     "Train tab.",
-    "Tokens per parameter": "Training text beside the size of the model. About 20 is the usual aim; "
-    "with less, the text is read several times.",
+    "Tokens per parameter": "Training text, read once, beside the size of the model. About "
+    f"{USUAL_AIM} over all passes is the usual aim: the Train tab counts every pass.",
 }
 
 
@@ -386,7 +392,7 @@ def _per_parameter(model: ModelConfig, vocab: int, train_tokens: int) -> TileTex
     return TileText(
         "Tokens per parameter",
         f"{ratio:.3g}" if ratio < 1000 else fmt.count(ratio),
-        f"{USUAL_AIM} is the usual aim",
+        "one pass; Train counts all passes",
         "warn" if ratio < FEW else "fg",
         f"{TIPS['Tokens per parameter']}\nThe model as set has {fmt.count(n)} parameters.",
     )
@@ -488,10 +494,12 @@ def account(facts: Facts) -> str:
 def vocab_advice(config: ProjectConfig, facts: Facts) -> tuple[str, int]:
     """A sentence about the vocabulary for this much text, and the size it proposes (0: as set)."""
     target, text_bytes = config.tokenizer.target_vocab_size, facts.text_bytes
+    if facts.is_tokenizer_imported:
+        target = facts.vocab_size or target
     if not facts.is_scanned or not text_bytes:
         return "Add text and scan: then this says which vocabulary suits it.", 0
     best = advice.vocabulary_for(text_bytes)
-    fits = fitting_vocab(target, text_bytes)
+    fits = planned_vocab(facts, config.tokenizer)
     table = fits * config.model.d_model
     n = estimate.count_parameters(replace(config.model, vocab_size=fits)).total
     if fits <= BYTE_VOCAB < target:
@@ -502,10 +510,11 @@ def vocab_advice(config: ProjectConfig, facts: Facts) -> tuple[str, int]:
         return words, 0
     words = f"For {fmt.size(text_bytes)} of text, about {best:,} tokens are a good size."
     if fits < target:
-        words += f" {target:,} is more than it can fill: {fits:,} will be made."
+        words += f" {target:,} is more than it can fill: {fits:,} are made."
     else:
         words += f" {fits:,} take {fmt.count(table)} of {fmt.count(n)} parameters ({percent(table / n)})."
-    return words, best if not best / 2 <= target <= best * 2 else 0
+    is_fine = best / 2 <= target <= best * 2 or facts.is_tokenizer_imported
+    return words, 0 if is_fine else best
 
 
 # -- preview ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ COLS = {
         Col("Tokens", 90, "e", tip="Known once the data is prepared."),
     ],
     "unused": [
-        Col("File", 200, stretch=1), Col("Size", 90, "e", drop=1), Col("Reason", 190, kind="badge"),
+        Col("File", 200, stretch=1), Col("Size", 90, "e", drop=1), Col("Reason", 230, kind="badge"),
     ],
     "converted": [
         Col("File", 200, stretch=1), Col("Size", 90, "e"), Col("Converted from", 130),

@@ -198,6 +198,9 @@ class Presenter:
         session = self.session
         config, is_locked = session.config, bool(session.archive.checkpoints)
         facts = figures.with_lock(session.facts, config.tokenizer, is_locked=is_locked)
+        if is_locked:  # nobody could mend them
+            for name in TOKENIZER_FIELDS:
+                self._forget(name)
         root = session.project.root if session.project else Path()
         state = self.store.state
         sources = figures.source_rows(config, root, facts, self._problems, str(Path.home()))
@@ -226,6 +229,18 @@ class Presenter:
             tokenizer=words.describe_tokenizer(config, session.facts, is_locked=is_locked),
             **more,
         )
+        self._tell_blockers()
+
+    def _tell_blockers(self) -> None:
+        """A text that is no value keeps a run from starting with the old one."""
+        new = {}
+        if self.session.project is not None:
+            for name in self._drafts:
+                label = fields.info(_section_of(name), name).label
+                new[name] = f"{label} on the Data tab: {self._errors[name]}"
+        if new != self.session.now.blockers:
+            self.session.now.blockers = new
+            self.session.bus.publish(ConfigChanged())
 
     def _why_busy(self) -> str:
         session = self.session
@@ -264,6 +279,10 @@ class Presenter:
             notes["val_split"] = f"{figures.percent(share)} for this much text"
         else:
             notes["val_split"] = "of the documents"
+        if facts.vocab_size not in {None, config.tokenizer.target_vocab_size} and (
+            figures.is_tokenizer_current(facts, config.tokenizer)
+        ):
+            notes["target_vocab_size"] = f"{facts.vocab_size:,} in use"
         return {"values": values, "units": units, "errors": dict(self._errors), "notes": notes}
 
     def _check_sources(self, *, is_forced: bool = False) -> None:
@@ -479,11 +498,11 @@ class Presenter:
 
     def set_field(self, name: str, text: str) -> None:
         """A field was edited: take it over, or say beneath it why not."""
-        section: Any = DataConfig if name in DATA_FIELDS else TokenizerConfig
+        section = _section_of(name)
         try:
             value = self._parse(section, name, text)
         except (ConfigError, ValueError) as problem:
-            self._refuse_field(name, text, words.explain(section, name, text, problem))
+            self._refuse_field(name, text, words.explain(name, text, problem))
             return
         self._change(name, text, value)
 
@@ -520,7 +539,6 @@ class Presenter:
         if self._refuse():
             self.refresh()
             return
-        section: Any = DataConfig if name in DATA_FIELDS else TokenizerConfig
         old = self.session.config
         values = {name: value}
         try:  # fields that wait for this one, such as the other end of a range, go along
@@ -529,7 +547,7 @@ class Presenter:
             try:
                 self.session.change(values)
             except ConfigError as problem:
-                self._refuse_field(name, text, words.explain(section, name, text, problem))
+                self._refuse_field(name, text, words.explain(name, text, problem))
                 return
             self._forget(name)
         else:
@@ -638,6 +656,12 @@ class Presenter:
     def explain_reason(self, reason: str) -> None:
         """Say what a reason means."""
         self.store.update(reason=reason)
+
+    def open_unused(self) -> None:
+        """The page of files that are not used: of the reason that is explained, else of all."""
+        state = self.store.state
+        known = {row.reason for row in state.reasons}
+        self.open_files("unused", state.reason if state.reason in known else "")
 
     def open_files(self, kind: str, reason: str = "") -> None:
         """The page of files: used, unused or converted."""
@@ -835,6 +859,10 @@ class Presenter:
             self.store.update(preview=preview)
         else:
             self.store.update(report_state=said)
+
+
+def _section_of(name: str) -> type:
+    return TokenizerConfig if name in TOKENIZER_FIELDS else DataConfig
 
 
 def _blank() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from sllm_core.messages import TokenizerReport
 from sllm_ui.tabs.data.figures import percent, token_ranges
 from sllm_ui.tabs.data.parts import Figure
 from sllm_ui.tabs.data.presenter import Presenter, State
+from sllm_ui.tabs.data.words import prepared_words
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.bars import Bars, Stack, Stepper
 from sllm_ui.widgets.controls import Section, Segmented, button, check, set_button
@@ -101,7 +102,7 @@ class TokenizerCard:
     def show(self, state: State) -> None:
         """Bring it up to date."""
         key = (
-            state.tokenizer, state.values, state.units, state.errors, state.locked, state.busy,
+            state.tokenizer, state.values, state.notes, state.errors, state.locked, state.busy,
             state.report, state.report_state,
         )  # fmt: skip
         if key == self._key:
@@ -115,7 +116,7 @@ class TokenizerCard:
             self._state.pack(fill="x", pady=(0, px(6)), before=self._form)
         else:
             self._state.pack_forget()
-        self._form.render(state.values, state.errors, {}, locked or view.locked)
+        self._form.render(state.values, state.errors, state.notes, locked or view.locked)
         self._advanced.render(state.values, state.errors, {}, locked or view.locked)
         values = state.values
         self._section.set_summary(
@@ -263,11 +264,7 @@ class PreparedCard:
         )
         kit.enable(self._start, is_ours or not state.busy, state.busy)
         is_about = job.kind == "prepare" or bool(job.steps)
-        words, tone = state.prepared, state.prepared_tone
-        if is_about and (job.is_live or job.tone == "bad"):
-            words, tone = job.text, job.tone
-        elif is_about and job.text:
-            words = f"{job.text}\n{state.prepared}"
+        words, tone = prepared_words(job, state.prepared, state.prepared_tone)
         self._words.configure(text=words)
         kit.retone(self._words, "caption", {"good": "fg2"}.get(tone, tone))
         if is_about and job.steps and (job.is_live or job.tone == "bad"):

@@ -1,7 +1,6 @@
 """What the Data tab says about jobs, the tokenizer and wrong values. Pure functions."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from sllm_core import fields, fmt
 from sllm_core import messages as m
@@ -12,6 +11,24 @@ from sllm_ui.runstate import RunState
 from sllm_ui.tabs.data import figures
 
 DATA_STEPS = ("reading", "tokenizer", "encoding")
+# What files are that are not used, by reason: the end of a sentence that begins with their number.
+CLAUSES = {
+    "extension": "are of a file type that is switched off",
+    "empty": "are empty",
+    "too-small": "are too small",
+    "too-large": "are too large",
+    "glob": "are left out by a pattern",
+    "same-file": "are a second name of another",
+    "over-max-files": "are more than Filters lets in",
+    "not-regular": "are no plain files",
+    "outside": "are links that lead outside",
+    "binary": "are not text",
+    "encoding": "are in an unknown encoding",
+    "unreadable": "cannot be read",
+    "changed": "changed meanwhile",
+    "parse": "are damaged",
+    "limit": "are too much to read",
+}
 STEP_WORDS = {"reading": "Read files", "tokenizer": "Tokenizer", "encoding": "Encode"}
 
 
@@ -115,11 +132,22 @@ def _outcome(job: RunState) -> tuple[str, str]:
     if job.kind == "scan" and found is not None and not found.listed:
         return "No file was found: the sources are empty, or all is left out.", "warn"
     if job.kind == "scan" and found is not None:
+        if any(found.reasons.values()):
+            return scanned_text(found), "good" if found.used else "warn"
         words = f"Scanned {found.listed:,} {_files(found.listed)} in {_took(found.elapsed_s)}"
         return f"{words}, {found.read_files:,} read anew.", "good"
     if job.kind == "prepare" and job.prepared is not None:
         return prepared_text(job.prepared), "good"
     return ("", "muted") if job.state != "interrupted" else ("It was interrupted.", "warn")
+
+
+def scanned_text(found: m.Scanned) -> str:
+    """Such as ``92 of 188 files used; 74 are of a file type that is switched off.``."""
+    reason, n = max(found.reasons.items(), key=lambda item: item[1])
+    clause = CLAUSES.get(reason, "are not used")
+    if n == 1:
+        clause = clause.replace("are ", "is ", 1)
+    return f"{found.used:,} of {found.listed:,} {_files(found.listed)} used; {n:,} {clause}."
 
 
 def prepared_text(done: m.Prepared) -> str:
@@ -149,8 +177,24 @@ def describe_prepared(config: ProjectConfig, facts: Facts) -> tuple[str, str]:
         assert facts.train_tokens is not None
         train, val = fmt.count(facts.train_tokens), fmt.count(facts.val_tokens)
         return f"Up to date: {train} tokens to learn from, {val} for validation.", "good"
-    what = "files" if figures.is_tokenizer_current(facts, config.tokenizer) else "tokenizer"
+    is_written_so = facts.data_tokenizer == facts.tokenizer_sha256
+    is_other_text = facts.prepared_bytes != facts.text_bytes or (facts.unencoded and is_written_so)
+    is_tokenizer_kept = figures.is_tokenizer_current(facts, config.tokenizer) and is_written_so
+    what = " and the ".join(
+        ["files"] * bool(is_other_text) + ["tokenizer"] * (not is_tokenizer_kept)
+    )
     return f"Out of date: the {what} changed since.", "warn"
+
+
+def prepared_words(job: Job, prepared: str, tone: str) -> tuple[str, str]:
+    """How the last preparation went, and what holds now, as (words, tone)."""
+    is_about = job.kind == "prepare" or bool(job.steps)
+    if is_about and (job.is_live or job.tone == "bad"):
+        return job.text, job.tone
+    is_over = job.tone == "good" and tone == "warn"  # something has changed since
+    if is_about and job.text and not is_over:
+        return f"{job.text}\n{prepared}", tone
+    return prepared, tone
 
 
 def describe_tokenizer(config: ProjectConfig, facts: Facts, *, is_locked: bool) -> TokenizerView:
@@ -189,16 +233,12 @@ def describe_tokenizer(config: ProjectConfig, facts: Facts, *, is_locked: bool) 
     )
 
 
-def explain(section: Any, name: str, text: str, problem: Exception) -> str:
+def explain(name: str, text: str, problem: Exception) -> str:
     """What a person is told beneath a field that cannot be."""
-    about = fields.info(section, name)
     if name == "val_split":
         return "A share from 0.1 to 50 %, or auto."
     if isinstance(problem, ConfigError):
-        words = problem.what
-        if ": " in words and words.startswith(about.label):
-            words = words.split(": ", 1)[1]
-        return words[0].upper() + words[1:]
+        return fields.short(problem)
     if name == "max_files":
         return f"{text.strip()[:20]!r} is no number of files. Write for instance 10k, or all."
     return f"{text.strip()[:20]!r} is no size. Write a number such as 1.5."

@@ -12,6 +12,12 @@ from sllm_core.jobs.runs import Run
 
 LONGEST = 80  # letters of a value
 Difference = tuple[str, str, str]
+# Settings that a run may fall short of: where in what it used the value stands.
+_USED_AS = {
+    "target_vocab_size": ("model", "vocab_size"),
+    "micro_batch_size": ("", "micro_batch_size"),
+    "threads": ("", "threads"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,15 +47,19 @@ def side_of(name: str, run: Run, n_params: int | None) -> Side:
 def compare(mine: Side, theirs: Side, *, only_different: bool) -> tuple[Difference, ...]:
     """(setting, mine, theirs) over all sections.
 
-    Two runs are compared by what was used, so that "auto" and the number it became are the same.
+    Two runs are compared by what was used, so that "auto" and the number it became are the same;
+    what a run has used is what is shown of it, whatever the other side is.
     """
     is_used = bool(mine.resolved and theirs.resolved)
     out = []
     for section, kind in configs.SECTIONS.items():
         for one in dataclasses.fields(kind):
+            if (section, one.name) == ("model", "vocab_size"):  # said of target_vocab_size
+                continue
             a, b = (_value(side, section, one.name, is_used) for side in (mine, theirs))
-            if a != b or not only_different:
-                texts = [_text(kind, one.name, value) for value in (a, b)]
+            used = (_value(side, section, one.name, True) for side in (mine, theirs))
+            texts = [_text(kind, one.name, value) for value in used]
+            if not only_different or (a != b and texts[0] != texts[1]):
                 out.append((fields.info(kind, one.name).label, *texts))
     out += _facts(mine, theirs, only_different)
     return tuple((name, a[:LONGEST], b[:LONGEST]) for name, a, b in out)
@@ -57,6 +67,10 @@ def compare(mine: Side, theirs: Side, *, only_different: bool) -> tuple[Differen
 
 def _value(side: Side, section: str, name: str, is_used: bool) -> Any:
     value = getattr(getattr(side.config, section), name)
+    if is_used and name in _USED_AS:
+        place, key = _USED_AS[name]
+        part = side.resolved.get(place, {}) if place else side.resolved
+        return part.get(key, "auto" if value is None else value)
     used = side.resolved.get(section)
     if is_used and value in (None, "auto") and isinstance(used, dict) and name in used:
         return used[name]

@@ -22,12 +22,15 @@ from sllm_ui.tabs.monitor.curves import METRICS, NOISY, Curve, Lines, unique
 from sllm_ui.tabs.monitor.loglines import filter_log
 from sllm_ui.tabs.monitor.rows import (
     CheckpointRow,
+    GoingBack,
     RunRow,
     WorkClock,
     checkpoint_rows,
+    going_back,
     in_order,
     live_row,
     machine_rows,
+    newest_of,
     run_row,
     short_name,
     why_needed,
@@ -74,6 +77,7 @@ class Presenter:
         self._session = session
         self.store = Store(State())
         self._smoothings = {metric: 0.6 if metric in NOISY else 0.0 for metric in METRICS}
+        self._is_metric_chosen = False
         self._lines = Lines(session.task, self._curves_changed)
         self._reset()
         bus = session.bus
@@ -98,6 +102,7 @@ class Presenter:
         self._colours: dict[str, int] = {}
         self._clock = WorkClock()
         self._is_following = True  # a person has not chosen a run: the newest is in view
+        self._is_pointed = False  # a person has chosen a checkpoint: else it is the newest
 
     # -- what is in view -----------------------------------------------------------------------------
 
@@ -130,6 +135,7 @@ class Presenter:
             free = set(range(MAX_COMPARED)) - set(self._colours.values())
             self._colours.setdefault(run, min(free, default=0))
         if chosen[:1] != self.store.state.chosen[:1]:
+            self._is_pointed = False
             self.store.update(chosen=chosen, checkpoint="")
         else:
             self.store.update(chosen=chosen)
@@ -151,6 +157,7 @@ class Presenter:
 
     def choose_checkpoint(self, file: str) -> None:
         """Point at a checkpoint."""
+        self._is_pointed = True
         self.store.update(checkpoint=file)
         self.store.update(why_not_delete=self._why_not_delete())
 
@@ -168,8 +175,19 @@ class Presenter:
     def set_metric(self, metric: str) -> None:
         """Draw another one; each has its own smoothing."""
         if metric in METRICS:
+            self._is_metric_chosen = True
             self.store.update(metric=metric, smoothing=self._smoothings[metric])
             self._curves_changed()
+
+    def _choose_metric(self) -> None:
+        """The training loss as long as there is no line of validations, until a person chooses."""
+        stories = [story for run in self.store.state.chosen if (story := self._story(run))]
+        if self._is_metric_chosen or not any(story.curve.n for story in stories):
+            return
+        has_line = any(story.validations.n > 1 for story in stories)
+        metric = "Validation loss" if has_line else "Training loss"
+        if metric != self.store.state.metric:
+            self.store.update(metric=metric, smoothing=self._smoothings[metric])
 
     def set_axis(self, axis: str) -> None:
         """Draw over steps, tokens or time."""
@@ -339,6 +357,7 @@ class Presenter:
                 if live.id == self.main:
                     changes["log_n"] = state.log_n + 1
         self.store.update(**changes)
+        self._choose_metric()
 
     def _on_vitals(self, vitals: Vitals) -> None:
         live = self._session.run if self._session.is_training else None
@@ -346,11 +365,11 @@ class Presenter:
 
     def _show_chosen(self) -> None:
         state = self.store.state
-        listed = checkpoint_rows(
-            [row for row in self._session.archive.checkpoints if row.run == self.main]
-        )
+        listed, checkpoint = checkpoint_rows(self._own_rows()), state.checkpoint
         names = [row.file for row in listed]
-        checkpoint = state.checkpoint if state.checkpoint in names else next(iter(names), "")
+        if not self._is_pointed or checkpoint not in names:
+            checkpoint = next(iter(names), "")
+        self._choose_metric()
         self.store.update(
             checkpoints=listed, checkpoint=checkpoint, curves_n=state.curves_n + 1,
             log_n=state.log_n + 1,
@@ -435,11 +454,20 @@ class Presenter:
 
     def resume(self, max_steps: int | None = None) -> bool:
         """Go on with the run in view from the chosen checkpoint, or start it when it is queued."""
+        self._is_pointed = False  # from here on the newest is another one
         changes: dict[str, Any] | None = None
         if max_steps is not None:
             limits = ("epochs", "max_steps", "max_tokens", "max_time_s")
             changes = dict.fromkeys(limits) | {"max_steps": max_steps}
         return self._session.work.resume(self.main, self.store.state.checkpoint, changes)
+
+    def going_back(self) -> GoingBack | None:
+        """What to ask first, when the chosen checkpoint is not the newest of the run in view."""
+        row = self._row()
+        return going_back(row, newest_of(self._own_rows())) if row else None
+
+    def _own_rows(self) -> list[Row]:
+        return [row for row in self._session.archive.checkpoints if row.run == self.main]
 
     def test(self) -> None:
         """Write with the chosen checkpoint on the Test tab."""
@@ -512,7 +540,7 @@ class Presenter:
 
     def its_files(self) -> str:
         """Number and size of the checkpoints of the run in view; '' when it has none."""
-        rows = [row for row in self._session.archive.checkpoints if row.run == self.main]
+        rows = self._own_rows()
         noun = "checkpoint" if len(rows) == 1 else "checkpoints"
         total = sum(row.size_bytes for row in rows)
         return f"{len(rows)} {noun}, {fmt.size(total)}" if rows else ""

@@ -162,21 +162,64 @@ def in_order(rows: Sequence[RunRow], column: int, *, is_descending: bool) -> tup
 
 
 def checkpoint_rows(listed: Sequence[Row]) -> tuple[CheckpointRow, ...]:
-    """The best one first, then the newest."""
-    ordered = sorted(listed, key=lambda row: ("best" not in row.roles, -row.step))
-    newest = max((row.step for row in listed if row.state == "ok"), default=-1)
+    """The newest first, those that a resume left behind last."""
+    ordered = sorted(
+        listed, key=lambda row: (row.state != "ok", -row.step, "last" not in row.roles)
+    )
+    first = newest_of(listed)
+    newest = first.step if first else -1
     return tuple(checkpoint_row(row, is_newest=row.step == newest) for row in ordered)
+
+
+def newest_of(listed: Collection[Row]) -> Row | None:
+    """The valid one of the highest step, which a resume takes by itself."""
+    valid = [row for row in listed if row.state == "ok"]
+    return max(valid, key=lambda row: (row.step, "last" in row.roles), default=None)
+
+
+@dataclass(frozen=True)
+class GoingBack:
+    """What to ask before a run goes on from a checkpoint that is not its newest."""
+
+    title: str
+    text: str
+    here: str  # words of the button that does it
+    newest: str  # file
+    newest_words: str  # of the button that takes the newest one instead
+
+
+def going_back(row: Row, newest: Row | None) -> GoingBack | None:
+    """None when ``row`` is where the run is."""
+    if newest is None or (row.state == "ok" and row.step >= newest.step):
+        return None
+    name, last = fmt.path_text(row.file), fmt.path_text(newest.file)
+    n_back = newest.step - row.step
+    title = f"Go on from step {row.step:,}?"
+    if n_back > 0:
+        title = f"Go back {n_back:,} {'step' if n_back == 1 else 'steps'}?"
+    text = f"The newest checkpoint of this run is {last} (step {newest.step:,}). "
+    if row.state == "superseded":
+        text += f"{name} (step {row.step:,}) was left behind by an earlier resume. "
+    if n_back > 0:
+        text += (
+            f"Going on from {name} (step {row.step:,}) does the steps after it anew. Later "
+            "checkpoints are marked Left behind and stay until you delete them."
+        )
+    else:
+        text += f"Going on from {name} takes up what the run had left."
+    words = f"Go on from step {newest.step:,}"
+    return GoingBack(title, text, f"Use step {row.step:,}", newest.file, words)
 
 
 def checkpoint_row(row: Row, *, is_newest: bool = False) -> CheckpointRow:
     """A checkpoint as one line of words."""
     badge: Badge = None
-    if "best" in row.roles:
+    if row.state == "superseded":
+        badge = ("Left behind", "muted")
+    elif "best" in row.roles:
         badge = ("Best", "good")
     elif "pinned" in row.roles:
         badge = ("Pinned", "accent")
-    elif row.state == "superseded":
-        badge = ("Left behind", "muted")
     elif is_newest:
         badge = ("Newest", "muted")
     is_pinned = "pinned" in row.roles

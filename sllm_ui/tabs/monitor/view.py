@@ -338,6 +338,22 @@ class CheckpointsCard(Card):
             self._presenter.choose_checkpoint(rows[place].file)
 
     def _resume(self) -> None:
+        back = self._presenter.going_back()
+        if back is None:
+            self._go_on_from_here()
+            return
+
+        def take_newest() -> None:
+            self._presenter.choose_checkpoint(back.newest)
+            self._go_on_from_here()
+
+        self._desk.dialogs.confirm(
+            back.title, back.text,
+            [(back.newest_words, "primary", take_newest), (back.here, "default", self._go_on_from_here),
+             ("Cancel", "default", None)],
+        )  # fmt: skip
+
+    def _go_on_from_here(self) -> None:
         total = self._presenter.complete_at()
         if not total:
             self._go_on()

@@ -210,7 +210,9 @@ class Sampler:
         try:
             values = changed(card.values, name, parse(name, text))
         except ConfigError as problem:
-            self._put(replace(card, texts=texts, errors={**card.errors, name: problem.what}))
+            self._put(
+                replace(card, texts=texts, errors={**card.errors, name: fields.short(problem)})
+            )
             return
         self._show(values, name, texts=texts)
         self.commit()

@@ -1,6 +1,5 @@
 """The settings of the form: their sections, what each section says when shut, and texts typed."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from sllm_core import config as configs
 from sllm_core import fmt
 from sllm_core.config import ModelConfig, ProjectConfig, TokenizerConfig, TrainConfig
 from sllm_core.errors import ConfigError
-from sllm_core.fields import info, parse, to_text
+from sllm_core.fields import info, parse, short, to_text
 from sllm_ui.tabs.train.forecast import Forecast, save_every
 from sllm_ui.tabs.train.watch import short_time
 
@@ -107,14 +106,6 @@ def texts_of(config: ProjectConfig) -> dict[str, str]:
 def label_of(name: str) -> str:
     """The plain name of a setting."""
     return info(class_of(name), name).label
-
-
-def short(problem: ConfigError) -> str:
-    """The reason beneath a field: the field itself need not be named again."""
-    reason = re.sub(
-        r"^.* cannot be .*: (?=it must|the smallest|the largest|choose one)", "", problem.what
-    )
-    return f"{reason[:1].upper()}{reason[1:]}"
 
 
 @dataclass(frozen=True)

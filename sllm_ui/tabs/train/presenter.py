@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sllm_core import fmt, presets
+from sllm_core import fields, fmt, presets
 from sllm_core import messages as m
 from sllm_core.errors import ConfigError
 from sllm_ui.bus import Store
@@ -190,7 +190,7 @@ class Presenter:
             value = fieldset.parse_budget(kind, text)
             values = fieldset.budget_values(config, kind, value)
         except ConfigError as problem:
-            self._budget_draft = (kind, Draft(text, fieldset.short(problem)))
+            self._budget_draft = (kind, Draft(text, fields.short(problem)))
             self._refresh()
         else:
             self._budget_draft = None
@@ -322,6 +322,8 @@ class Presenter:
         if self._budget_draft:
             kind, draft = self._budget_draft
             return f"{kind}: {draft.reason}"
+        for why in self.session.now.blockers.values():
+            return why
         return forecast.why_not(self._forecast) if self._forecast else ""
 
     def _go(self, f: Forecast) -> GoState:

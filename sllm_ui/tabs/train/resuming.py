@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from sllm_core import fmt
+from sllm_core import fields, fmt
 from sllm_core.errors import ConfigError
 from sllm_core.ledger import Row
 from sllm_ui.bus import Store
@@ -63,8 +63,15 @@ class Resuming:
         if run is not None and run.state == "done" and run.total_steps:
             limit, text = "Steps", str(2 * run.total_steps)
         self._change(
-            is_open=is_on and not self.state().why, chosen=0, limit=limit, limit_text=text, error=""
-        )
+            is_open=is_on and not self.state().why, chosen=self._newest_place(), limit=limit,
+            limit_text=text, error="",
+        )  # fmt: skip
+
+    def _newest_place(self) -> int:
+        """Where the newest checkpoint of the run that Resume goes on with stands in the list."""
+        rows, run_id = self._session.archive.checkpoints, self.last_run_id()
+        places = [i for i, row in enumerate(rows) if row.run == run_id and row.state == "ok"]
+        return max(places, key=lambda i: (rows[i].step, "last" in rows[i].roles), default=0)
 
     def choose(self, row: int) -> None:
         """A row of the list."""
@@ -77,7 +84,7 @@ class Resuming:
             try:
                 fieldset.parse_budget(kind, text)
             except ConfigError as problem:
-                error = fieldset.short(problem)
+                error = fields.short(problem)
         self._change(limit=kind, limit_text=text, error=error)
 
     def resume_chosen(self) -> bool:

@@ -147,7 +147,10 @@ def _speed(run: RunState) -> TileText:
 
 
 def _left(run: RunState, now: float) -> TileText:
-    tip = "From the speed of the last steps, validations and saves included."
+    tip = (
+        "About: from the speed of the last steps, validations and saves included, the first "
+        "steps after a start not."
+    )
     if isinstance(run.end, m.Done):
         return TileText("Time left", "Done", f"took {short_time(run.end.elapsed_s)}", "good", tip)
     if not run.is_live:
@@ -164,7 +167,7 @@ def ends_at(left_s: float | None, now: float) -> str:
         return ""
     here, then = time.localtime(now), time.localtime(now + left_s)
     is_today = here[:3] == then[:3]
-    return time.strftime("ends %H:%M" if is_today else "ends %a %H:%M", then)
+    return time.strftime("ends about %H:%M" if is_today else "about %a %H:%M", then)
 
 
 def short_time(seconds: float | None) -> str:
@@ -190,6 +193,12 @@ def sample_texts(run: RunState) -> tuple[SampleText, ...]:
     return tuple(SampleText(step, tuple(parts)) for step, parts in sorted(found.items()))
 
 
+def _last_words(end: m.Failed) -> tuple[str, tuple[str, ...]]:
+    """The text without its code, and the last lines."""
+    words = " ".join(end.text.removesuffix(f"[{end.code}]").split())
+    return words, end.last_lines[-LAST_LINES:]
+
+
 def banner(run: RunState, newest_step: int | None) -> Banner | None:
     """What to say about a run that did not end by itself; ``newest_step`` is of its checkpoints."""
     where = f"from step {newest_step:,}" if newest_step is not None else "from the beginning"
@@ -197,11 +206,13 @@ def banner(run: RunState, newest_step: int | None) -> Banner | None:
         at = f" at step {run.step.step:,}" if run.step else ""
         kept = "Nothing that was saved is lost." if newest_step is not None else ""
         text = f"Its process ended without a last word, as by a power cut. {kept}".strip()
-        return Banner("warn", f"The run was cut off{at}", text, go_on=f"Continue {where}")
+        title, go_on = f"The run was interrupted{at}", f"Continue {where}"
+        if isinstance(run.end, m.Failed):  # the window saw it end
+            return Banner("warn", title, *_last_words(run.end), run.end.code, go_on)
+        return Banner("warn", title, text, go_on=go_on)
     if isinstance(run.end, m.Failed):
-        words = " ".join(run.end.text.removesuffix(f"[{run.end.code}]").split())
+        words, lines = _last_words(run.end)
         go_on = f"Continue {where}" if newest_step is not None else ""
-        lines = run.end.last_lines[-LAST_LINES:]
         return Banner("bad", "The run failed", words, lines, run.end.code, go_on)
     if run.state == "paused" and run.reason:
         return Banner("warn", "The run waits", run.reason)
