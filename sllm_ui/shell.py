@@ -218,12 +218,14 @@ def _training_bar(run: RunState, now: float) -> Bar:
         "stopping": ("Stopping", "warn"),
     }
     word, tone = words[run.state]
+    if run.is_pausing:
+        word, tone = "Pausing", "warn"
     if run.step is None:
         return Bar(word, tone, _step_text(run), run.share(), True, "", ("stop",))
     total = f" of {run.total_steps:,}" if run.total_steps else ""
     text = f"Epoch {run.step.epoch}   step {run.step.step:,}{total}"
     left = run.left_s()
-    shown = "" if left is None or run.state != "running" else f"{fmt.duration(left)} left"
+    shown = "" if left is None or run.state != "running" else f"about {fmt.duration(left)} left"
     if run.state == "paused":
         shown = "the model can be tested"
     elif run.state == "stopping":

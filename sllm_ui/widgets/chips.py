@@ -61,7 +61,9 @@ class Chips(tk.Canvas):
         font, ground = look.fonts["caption"], look.surface(surface_of(self.master))
         x = y = 0
         self._boxes = []
-        is_focused = str(self.tk.call("focus")) == str(self)  # focus_get knows no list of a combobox
+        is_focused = str(self.tk.call("focus")) == str(
+            self
+        )  # focus_get knows no list of a combobox
         for i, chip in enumerate(self._chips):
             width = font.measure(chip.name) + 2 * px(PAD)
             if x and x + width > self._width:

@@ -178,7 +178,7 @@ def test_every_state_of_a_run_has_its_words():
 
 def test_the_time_left_is_said_only_while_it_runs():
     training = run("running", 40)  # a step a second
-    assert run_bar(session(run=training), 0.0).left == "16 min 00 s left"
+    assert run_bar(session(run=training), 0.0).left == "about 16 min 00 s left"
     for state, words in (("paused", "can be tested"), ("stopping", "saving")):
         training.state = state
         assert words in run_bar(session(run=training), 0.0).left
