@@ -372,8 +372,8 @@ def kill_at_events(project, plain, n_kills: int, seed: int) -> None:
     assert not list(project.root.rglob("*.tmp*"))
 
 
-def test_eight_kills_at_random_events_lose_nothing(project, plain):
-    kill_at_events(project, plain, 8, seed=1)
+def test_four_kills_at_random_events_lose_nothing(project, plain):
+    kill_at_events(project, plain, 4, seed=1)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from sllm_core.jobs import runner, runs, training, worker
 from sllm_core.jobs.channel import FolderChannel, read_control, read_events
 from sllm_core.jobs.runner import PipeProcess, Runner
 from sllm_core.jobs.series import read_past
+from sllm_core.ledger import Ledger
 from sllm_core.messages import Done, Failed, Generated, Saved, StateChanged, Step, Stopped, Token
 
 LONG = {"max_steps": 100_000, "val_interval": 100_000, "save_interval": 100_000}
@@ -124,7 +125,8 @@ def test_pause_save_now_run_and_stop_are_obeyed(project, follow, capsys):
 
     one.runner.stop()
     stopped = one.until(Stopped)
-    assert stopped.path == f"checkpoints/step_{stopped.step}.pt"
+    steps = {f"checkpoints/{row.file}": row.step for row in Ledger(project).rows()}
+    assert steps[stopped.path] == stopped.step  # at the end of an epoch it has that name
     assert (project.root / stopped.path).exists()
     assert one.runner._process.wait() == 0
     assert watcher.until(Stopped) == stopped

@@ -9,7 +9,11 @@ from sllm_ui.theme import LIGHT, NAVY
 from tests.gui import pictures
 from tests.gui.conftest import TINY, until
 
-LOOKS = [("dark", "1440x900", 1.0), ("light", "1180x720", 1.0), ("dark", "1900x1040", 1.5)]
+LOOKS = [
+    pytest.param("dark", "1440x900", 1.0, marks=pytest.mark.slow),
+    ("light", "1180x720", 1.0),
+    ("dark", "1900x1040", 1.5),
+]
 
 
 @pytest.mark.parametrize(("theme", "size", "zoom"), LOOKS)

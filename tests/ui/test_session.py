@@ -776,6 +776,7 @@ def test_an_error_behind_an_answer_is_said_in_words(desk):
 # -- with real workers ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # the same way is gone in the real window, tests/gui/test_story.py
 @pytest.mark.timeout(150)  # three to five processes on a machine that may be busy
 def test_from_a_folder_of_text_to_a_model_that_writes(make_desk, tmp_path, texts):
     desk = make_desk()
