@@ -9,7 +9,7 @@ import tkinter as tk
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import ttkbootstrap as tb
 
@@ -117,13 +117,13 @@ class Window:
         )  # fmt: skip
         self.sidebar = Sidebar(self.root, self.act, self._project_menu)
         self.sidebar.pack(side="left", fill="y")
-        self._line(self.root, "left")
+        self._line("left")
         self.tabs = TabBar(self.root, self.act, values.theme == "dark")
         self.tabs.pack(fill="x")
-        self._line(self.root, "top")
+        self._line("top")
         self.bar = RunBar(self.root, self.act)
         self.bar.pack(side="bottom", fill="x")
-        self._line(self.root, "bottom")
+        self._line("bottom")
         self._strip = Box(self.root, "page")
         self.host = Box(self.root, "page")
         self.host.pack(fill="both", expand=True)
@@ -131,13 +131,10 @@ class Window:
         self._render_shell(None, self.shell.store.state)
         self.show(self.page)
 
-    def _line(self, master: tk.Misc, side: str) -> None:
-        if side == "left":
-            tk.Frame(master, width=px(1), bg=skin().p.line).pack(side="left", fill="y")
-        elif side == "top":
-            tk.Frame(master, height=px(1), bg=skin().p.line).pack(fill="x")
-        else:
-            tk.Frame(master, height=px(1), bg=skin().p.line).pack(side="bottom", fill="x")
+    def _line(self, side: Literal["left", "top", "bottom"]) -> None:
+        """A line of one pixel between two parts of the frame."""
+        line = tk.Frame(self.root, width=px(1), height=px(1), bg=skin().p.line)
+        line.pack(side=side, fill="y" if side == "left" else "x")
 
     def _place(self) -> None:
         values = self.settings.values

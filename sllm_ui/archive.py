@@ -60,8 +60,8 @@ class Archive:
 
         def load() -> tuple[RunState, runs.Run]:
             run = runs.open_run(project, run_id)
-            past, state = read_past(run.folder), runs.summarize(run).state
-            return RunState.from_past(run, past, state), run
+            past = read_past(run.folder)
+            return RunState.from_past(run, past, runs.summarize(run, past).state), run
 
         # Not the name that `Work.resume` uses: one of the two would go unheard.
         self._chores.do(f"story {run_id}", load, then=lambda found: then(*found))

@@ -123,7 +123,8 @@ class Session:
         self._let_go()
         self.now.take(opened, config)
         self.settings.remember(opened.root)
-        self._restart_watch()
+        if self._watch:
+            self._watch.root = opened.root
         self.bus.publish(ProjectChanged())
         self.work.load_last_run()
         self.work.refresh_data()
@@ -315,11 +316,4 @@ class Session:
 
     def start_watch(self) -> None:
         """Begin to read the machine's load (after the first paint)."""
-        self._restart_watch(is_first=True)
-
-    def _restart_watch(self, *, is_first: bool = False) -> None:
-        if self._watch is None and not is_first:
-            return
-        if self._watch:
-            self.chores.do_unheard(self._watch.close)
         self._watch = Watch(self.inbox, self.project.root if self.project else None)

@@ -331,9 +331,12 @@ def last_run(project: Project, names: list[str]) -> "tuple[runs.Run, Past, m.Run
         if runs.is_alive(run):
             chosen = run
             break
-        if chosen is None and runs.summarize(run).state != "queued":
+        if chosen is None and not runs.is_queued(run):
             chosen = run
-    return (chosen, read_past(chosen.folder), runs.summarize(chosen)) if chosen else None
+    if chosen is None:
+        return None
+    past = read_past(chosen.folder)
+    return chosen, past, runs.summarize(chosen, past)
 
 
 def end_notice(state: RunState, message: m.Message) -> Notice | None:

@@ -51,9 +51,6 @@ from sllm_core.messages import (
 from sllm_core.project import Project, write_text
 from sllm_core.tokenizer import Tokenizer
 
-STEPS = (
-    "setup", "reading", "tokenizer", "encoding", "windows", "batches", "model", "training", "saving",
-)  # fmt: skip
 _PROGRESS_S = 0.1
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime as dt
-import functools
 import json
 import math
 import platform
@@ -20,7 +19,7 @@ from sllm_core import config as settings
 from sllm_core import messages
 from sllm_core.config import ProjectConfig
 from sllm_core.errors import RunError, disk_error
-from sllm_core.jobs.series import EVENTS, read_past, work_s
+from sllm_core.jobs.series import EVENTS, Past, read_past, work_s
 from sllm_core.ledger import Ledger
 from sllm_core.messages import RunInfo
 from sllm_core.project import Lock, Project, check_name, remove_temp_files, write_text
@@ -251,26 +250,45 @@ def delete_run(run: Run, with_checkpoints: bool = False) -> None:
 # -- runs in one line --------------------------------------------------------------------------
 
 
-def summarize(run: Run) -> RunInfo:
-    """A run in one line: its state and its best numbers."""
-    try:
-        stat = (run.folder / EVENTS).stat()
-        stamp = (stat.st_size, stat.st_mtime_ns)
-    except OSError:
-        stamp = (0, 0)
-    info = _story(run.folder, run.id, run.kind, stamp)
-    state = info.state
-    if run.kind == "train" and run.options.get("queued") and not stamp[0]:
-        state = "queued"
+def is_queued(run: Run) -> bool:
+    """Whether it waits for its turn: made, and never begun."""
+    is_wished = run.kind == "train" and bool(run.options.get("queued"))
+    return is_wished and not _stamp(run)[0]
+
+
+def summarize(run: Run, past: Past | None = None) -> RunInfo:
+    """A run in one line: its state and its best numbers; ``past`` spares reading it again."""
+    stamp = _stamp(run)
+    key = (run.folder, stamp)
+    info = _stories.get(key)
+    if info is None:
+        if past is None or past.end != stamp[0]:  # it has gone on since
+            past = read_past(run.folder)
+        info = _stories[key] = _story(past, run)
+        while len(_stories) > MAX_STORIES:
+            _stories.pop(next(iter(_stories)), None)
+    state = "queued" if is_queued(run) else info.state
     if is_alive(run):
         state = "running"
     return replace(info, state=state, **dataclasses.asdict(read_label(run.folder)))
 
 
-@functools.lru_cache(maxsize=512)
-def _story(folder: Path, run: str, kind: str, _stamp: tuple[int, int]) -> RunInfo:
-    """What the messages of a run say; kept as long as none is added."""
-    past = read_past(folder)
+def _stamp(run: Run) -> tuple[int, int]:
+    """Size and time of what the run has said; it changes with each message."""
+    try:
+        stat = (run.folder / EVENTS).stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+# What runs have said in one line, kept as long as nothing is added.
+_stories: dict[tuple[Path, tuple[int, int]], RunInfo] = {}
+MAX_STORIES = 512
+
+
+def _story(past: Past, run: Run) -> RunInfo:
+    """What the messages of a run say."""
     state, total, n_params, best, bpb, elapsed = "interrupted", None, None, None, None, None
     for message, _ in past.notes:
         match message:
@@ -294,8 +312,8 @@ def _story(folder: Path, run: str, kind: str, _stamp: tuple[int, int]) -> RunInf
     if elapsed is None and last is not None:
         elapsed = float(work_s(past.steps["time"])[-1])
     return RunInfo(
-        run,
-        kind,
+        run.id,
+        run.kind,
         state,
         int(last["step"]) if last is not None else None,
         total,
