@@ -16,12 +16,13 @@ STYLES = ("modern", "llama", "classic")
 MAX_RATE = {"adamw": 0.01, "muon": 0.2}  # ENGINE 4.4
 SPLITS = ("llama3", "gpt2", "qwen2")
 SCHEDULES = ("auto", "cosine", "wsd", "linear", "constant")
+MAX_WEIGHT = 100  # of a source in the mixture
 NO_ENDING = "(none)"  # among the file types: names such as README
 TEXT_EXTENSIONS = tuple(
-    ".txt .md .rst .py .pyi .c .h .cc .cpp .hpp .rs .go .java .js .mjs .ts .tsx .jsx .cs .rb .php "
+    ".txt .md .rst .py .pyi .ipynb .c .h .cc .cpp .hpp .rs .go .java .js .mjs .ts .tsx .jsx .cs .rb .php "
     ".html .htm .css .json .jsonl .csv .tsv .xml .yaml .yml .toml .ini .cfg .sql .sh .bash .bat "
     ".ps1 .tex .bib .kt .swift .scala .lua .pl .r .jl .hs .ml .ex .erl .clj .lisp .vim .cmake "
-    ".asm .s .proto .po .srt .log".split()
+    ".asm .s .proto .po .srt .log .epub .docx .pdf .parquet".split()
 )
 
 
@@ -33,6 +34,9 @@ class SourceConfig:
     path: str  # absolute, or relative to the project folder when it lies inside
     is_on: bool = True
     exclude: tuple[str, ...] = ()  # patterns such as test or docs/*.html; a folder goes whole
+    include: tuple[str, ...] = ()  # when given, only files that match one of these are read
+    weight: float = 1.0  # how often its text is read in an epoch, beside that of the others
+    columns: tuple[str, ...] = ()  # of its tables: those that hold the text; empty: found
 
     def __post_init__(self) -> None:
         """Check the types: a settings file may come from a stranger."""
@@ -40,9 +44,17 @@ class SourceConfig:
             raise _clash(f"source {self.id!r} has an id or a switch of the wrong type")
         if not isinstance(self.path, str) or not self.path or "\0" in self.path:
             raise _clash(f"the path of source {self.id} cannot be {self.path!r}")
-        object.__setattr__(self, "exclude", tuple(self.exclude))
-        if not all(isinstance(pattern, str) for pattern in self.exclude):
-            raise _clash(f"the exclusions of source {self.id} are not texts")
+        for name in ("exclude", "include", "columns"):
+            parts = getattr(self, name)
+            if isinstance(parts, str) or not all(isinstance(part, str) for part in parts):
+                raise _clash(f"source {self.id}: {name} must be a list of texts, not {parts!r}")
+            object.__setattr__(self, name, tuple(parts))
+        if type(self.weight) not in {int, float} or not 0 < self.weight <= MAX_WEIGHT:
+            raise _clash(
+                f"source {self.id}: the weight cannot be {self.weight!r}; it lies above 0 and at "
+                f"most {MAX_WEIGHT}"
+            )
+        object.__setattr__(self, "weight", float(self.weight))
 
 
 @dataclass(frozen=True)
@@ -50,11 +62,17 @@ class DataConfig:
     """Which files are used, and how they are divided."""
 
     recursive: bool = option(True, "Include subfolders", "Read the folders inside a source too.")
+    use_gitignore: bool = option(
+        True,
+        "Follow .gitignore",
+        "Leave out what a .gitignore file inside a source leaves out of version control.",
+    )
     extensions: tuple[str, ...] = option(
         TEXT_EXTENSIONS,
         "File types",
         "Endings of the files to read; (none) stands for names without one, such as README, and a "
-        "single * reads every file that holds text.",
+        "single * reads every file that holds text. A packed file such as notes.txt.gz counts as "
+        "what is inside.",
     )
     min_file_bytes: int = option(
         1, "Smallest file", "Smaller files are skipped.", unit="bytes", minimum=0
@@ -88,6 +106,88 @@ class DataConfig:
                 f"the smallest file ({self.min_file_bytes} bytes) is larger than "
                 f"the largest ({self.max_file_bytes} bytes)"
             )
+
+
+@dataclass(frozen=True)
+class CleanConfig:
+    """What is changed in the text on its way in; what is cleaned is what is trained on."""
+
+    trailing_blanks: bool = option(False, "Trailing blanks", "Take blanks off the ends of lines.")
+    blank_lines: bool = option(
+        False, "Runs of blank lines", "Make three or more line feeds in a row two."
+    )
+    unicode_nfc: bool = option(
+        False, "One form of letters", "Bring prose to the Unicode form NFC: e + accent become one."
+    )
+    tabs_to_spaces: bool = option(
+        False, "Tabs to spaces", "Four spaces for a tab. It cannot be undone, and breaks Makefiles."
+    )
+    drop_licence: bool = option(
+        False, "Licence headers", "Leave out the comment with a licence at the top of code."
+    )
+    strip_comments: bool = option(
+        False, "Comments", "Leave comments out of code in languages that are known."
+    )
+    strip_docstrings: bool = option(False, "Docstrings", "Leave the docstrings out of Python.")
+    strip_front_matter: bool = option(
+        False,
+        "Front matter of books",
+        "Leave out what stands before and behind a Project Gutenberg book.",
+    )
+    mask_secrets: bool = option(
+        False, "Mask keys and passwords", "Write <secret> instead of keys, tokens and passwords."
+    )
+    mask_emails: bool = option(
+        False, "Mask e-mail addresses", "Write <email> instead of an e-mail address."
+    )
+    mask_phones: bool = option(
+        False, "Mask phone numbers", "Write <phone> instead of what looks like a phone number."
+    )
+    mask_ips: bool = option(
+        False, "Mask IP addresses", "Write <ip> instead of an address of a computer."
+    )
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        fields.check(self)
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """Which files are proposed to go; nothing happens to one before you say so."""
+
+    score_as: str = option(
+        "auto",
+        "Score as",
+        "Which rules count: those of code, those of prose, or what each file is.",
+        choices=("auto", "code", "prose"),
+    )
+    min_score: int = option(
+        50, "Lowest score", "Files below are proposed to go.", minimum=0, maximum=100
+    )
+    drop_exact: bool = option(
+        True, "Exact copies", "All but one file of the same text are proposed to go."
+    )
+    drop_near: bool = option(
+        True, "Near copies", "All but one of files that are almost the same are proposed to go."
+    )
+    near_threshold: float = option(
+        0.9,
+        "Alike from",
+        "Share of common five-word pieces from which two files are near copies (Jaccard).",
+        minimum=0.5,
+        maximum=0.99,
+    )
+    drop_secrets: bool = option(
+        True, "Keys and passwords", "Files that hold a key or a password are proposed to go."
+    )
+    drop_languages: tuple[str, ...] = option(
+        (), "Languages left out", "Prose in these languages is proposed to go, such as de, zh."
+    )
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        fields.check(self)
 
 
 @dataclass(frozen=True)
@@ -302,6 +402,21 @@ class TrainConfig:
     max_time_s: float | None = option(
         None, "Time", "Training time.", unit="s", minimum=1, maximum=1e9, auto="no limit"
     )
+    document_masking: bool = option(
+        False,
+        "Documents apart",
+        "Look back inside a document only, never into the one before it in the window.",
+        is_advanced=True,
+    )
+    replay_share: float | None = option(
+        None,
+        "Old text again",
+        "When training goes on with added files: share of what is read that is old text.",
+        minimum=0,
+        maximum=0.95,
+        auto="old and new text as they come",
+        is_advanced=True,
+    )
     optimizer: str = option(
         "auto",
         "Optimizer",
@@ -497,6 +612,8 @@ class ProjectConfig:
     preset: str = ""
     sources: tuple[SourceConfig, ...] = ()
     data: DataConfig = DataConfig()
+    clean: CleanConfig = CleanConfig()
+    refine: RefineConfig = RefineConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -525,6 +642,8 @@ class ProjectConfig:
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
+    "clean": CleanConfig,
+    "refine": RefineConfig,
     "tokenizer": TokenizerConfig,
     "model": ModelConfig,
     "train": TrainConfig,

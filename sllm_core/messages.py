@@ -91,6 +91,93 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class Refined:
+    """The used files are analysed: scores, copies, findings, and what the rules propose."""
+
+    type: ClassVar[str] = "refined"
+    files: int  # used, as listed now
+    analysed: int  # texts measured anew; the others were known
+    failed: int  # that could not be measured
+    keep: int
+    drop: int
+    copy: int
+    mask: int
+    exact: int  # files whose text is there a second time
+    near: int  # files almost the same as one that stays
+    clusters: int  # groups of two and more
+    held_back: int  # would bring trained-on text into validation
+    secrets: int  # files
+    emails: int  # files
+    drop_bytes: int  # of the files proposed to go
+    scores: tuple[int, ...]  # files at each score, 0 to 100
+    reasons: dict[str, int]  # code -> files, most first
+    languages: dict[str, int]  # of prose, '' is not sure
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Files were moved to `_trash`, or left out where they are; Undo takes the batch back."""
+
+    type: ClassVar[str] = "removed"
+    batch: int
+    kind: str  # trash | exclude
+    files: int
+    n_bytes: int
+    kept: dict[str, int]  # reason -> files that stayed where they are
+    folder: str = ""  # where they went, of the first source
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A batch came back."""
+
+    type: ClassVar[str] = "restored"
+    batch: int
+    kind: str
+    files: int
+    n_bytes: int
+    kept: dict[str, int]  # reason -> files that could not come back
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """How much of the checked documents stands in the training text too (13-word pieces)."""
+
+    type: ClassVar[str] = "leaks"
+    documents: int  # checked: validation, or the files that were named
+    leaking: int  # with at least a tenth of their pieces in training
+    identical: int  # whose whole text is a training document
+    shared_clusters: int
+    rows: tuple[tuple[str, float, str], ...]  # worst first: document, share, training document
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class VocabularySizes:
+    """Vocabulary sizes side by side; a row: size, bytes per token, embedding share, unused, rare."""
+
+    type: ClassVar[str] = "vocabulary_sizes"
+    request: int
+    rows: tuple[tuple[int, float, float, float, float], ...]
+    advised: int
+    reason: str
+    sample_bytes: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a table, to choose the text from: name and a piece of what stands in it."""
+
+    type: ClassVar[str] = "columns"
+    request: int
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    chosen: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What will be trained and how, after every probe; total_steps may be revised by time."""
 
@@ -420,7 +507,7 @@ Message = (
     Started | Log | Progress | Scanned | TokenizerReady | Prepared | Plan | Step | Validation
     | Sample | Saved | Resumed | StateChanged | Stopped | Done | Failed | Token | Generated
     | Evaluated | Verified | RunInfo | Finding | Preview | TokenCount | TokenizerReport | Probed
-    | Proposal
+    | Proposal | Refined | Removed | Restored | LeakReport | VocabularySizes | Columns
 )  # fmt: skip
 KINDS: dict[str, type] = {kind.type: kind for kind in Message.__args__}
 # What lies in the one queue of an owner: who said it (a run id, or the name of a pipe, a thread),
@@ -442,6 +529,11 @@ def encode(message: Message, time: float) -> str:
     return line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
 
 
+def _frozen(value: list[Any]) -> tuple[Any, ...]:
+    """JSON knows lists only; messages hold tuples, rows of tables inside them too."""
+    return tuple(_frozen(part) if isinstance(part, list) else part for part in value)
+
+
 def decode(line: str | bytes) -> tuple[Message, float] | None:
     """The message and its time; None for a torn, foreign or newer line.
 
@@ -456,7 +548,7 @@ def decode(line: str | bytes) -> tuple[Message, float] | None:
         values = {key: value for key, value in body.items() if key in names}
         for key, value in values.items():
             if isinstance(value, list):
-                values[key] = tuple(value)
+                values[key] = _frozen(value)
         message: Message = kind(**values)
         return message, float(body.get("time", 0.0))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):

@@ -62,7 +62,7 @@ def test_known_files_are_all_rows_by_source(tmp_path):
     with Index(tmp_path / "p.db") as index:
         index.put_files([row(b"a"), row(b"a", source_id=2, state="failed", reason="changed")], 1)
         known = index.known_files()
-        assert known[1][b"a"] == (b"a", 1, 5, -7, -(1 << 63), 3, "", None, 5)
+        assert known[1][b"a"] == (b"a", 1, 5, -7, -(1 << 63), 3, "", None, 5, None, None)
         assert known[2][b"a"][6] == "changed"
         index.remove([1])
         assert set(index.known_files()) == {2}

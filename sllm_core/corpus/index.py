@@ -5,17 +5,18 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sllm_core import faults
 from sllm_core.errors import ProjectError, disk_error
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
+SCHEMA_VERSION = 2
+_SCHEMA_1 = """
 CREATE TABLE files (
     id INTEGER PRIMARY KEY,
     source_id INTEGER NOT NULL,
@@ -39,9 +40,56 @@ CREATE TABLE cache (
     PRIMARY KEY (text_hash, tokenizer_hash)
 ) WITHOUT ROWID;
 """
+_SCHEMA_2 = """
+ALTER TABLE files ADD COLUMN kind TEXT;          -- code prose table notebook book page pdf data
+ALTER TABLE files ADD COLUMN lang TEXT;          -- of code its language, of prose such as en
+ALTER TABLE files ADD COLUMN extractor TEXT;     -- '' for plain text, else what made text of it
+ALTER TABLE files ADD COLUMN converted INTEGER;  -- characters that had to be replaced
+ALTER TABLE files ADD COLUMN records INTEGER;    -- documents of a table
+ALTER TABLE files ADD COLUMN score INTEGER;      -- 0 to 100, NULL until analysed
+ALTER TABLE files ADD COLUMN reasons TEXT;       -- JSON list of {code, value, limit}
+ALTER TABLE files ADD COLUMN flags TEXT;         -- JSON object: generated, secrets, emails ...
+ALTER TABLE files ADD COLUMN dup_kind TEXT;      -- '' | exact | near
+ALTER TABLE files ADD COLUMN duplicate_of INTEGER;  -- id of the file that is kept
+ALTER TABLE files ADD COLUMN cluster_id BLOB;    -- text hash of the oldest member
+ALTER TABLE files ADD COLUMN similarity REAL;    -- true Jaccard with the file that is kept
+ALTER TABLE files ADD COLUMN tokenizer_hash TEXT;   -- of the tokenizer that counted its tokens
+ALTER TABLE files ADD COLUMN scanned_at REAL;
+CREATE TABLE analysis (             -- what was measured of a text; files of one text share it
+    text_hash BLOB PRIMARY KEY, version TEXT NOT NULL, model_version TEXT NOT NULL,
+    kind TEXT NOT NULL, lang TEXT NOT NULL, score INTEGER NOT NULL, reasons TEXT NOT NULL,
+    metrics TEXT NOT NULL, flags TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE signatures (           -- MinHash of a text, and the cluster it once joined
+    text_hash BLOB PRIMARY KEY, version TEXT NOT NULL, n_tokens INTEGER NOT NULL,
+    signature BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE clusters (             -- membership never changes when files are added
+    text_hash BLOB PRIMARY KEY, threshold REAL NOT NULL, cluster_id BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE sides (                -- the side of the split that a cluster was once given
+    key BLOB PRIMARY KEY, share REAL NOT NULL, side TEXT NOT NULL, section_chars INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE batches (              -- what was moved or left out in one go, for Undo
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, created REAL NOT NULL, n_files INTEGER NOT NULL,
+    n_bytes INTEGER NOT NULL, state TEXT NOT NULL
+);
+CREATE TABLE trash (
+    id INTEGER PRIMARY KEY, batch INTEGER NOT NULL, source_id INTEGER NOT NULL, path BLOB NOT NULL,
+    target BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, raw_hash BLOB,
+    reason TEXT NOT NULL, state TEXT NOT NULL
+);
+CREATE INDEX trash_by_batch ON trash (batch, state);
+CREATE TABLE excluded (
+    source_id INTEGER NOT NULL, path BLOB NOT NULL, batch INTEGER NOT NULL,
+    PRIMARY KEY (source_id, path)
+) WITHOUT ROWID;
+"""
+# From schema n to n + 1, in order.
+_MIGRATIONS = (_SCHEMA_1, _SCHEMA_2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileRow:
     """One listed file, as the scan leaves it."""
 
@@ -62,6 +110,11 @@ class FileRow:
     chars: int | None = None
     text_bytes: int | None = None
     lines: int | None = None
+    kind: str | None = None
+    lang: str | None = None
+    extractor: str | None = None  # '' for plain text
+    converted: int | None = None
+    records: int | None = None
     id: int | None = None
 
 
@@ -83,13 +136,27 @@ _COLUMNS = [
     "chars",
     "text_bytes",
     "lines",
+    "kind",
+    "lang",
+    "extractor",
+    "converted",
+    "records",
 ]
 _SELECT = f"SELECT {', '.join(_COLUMNS)}, id FROM files"
+_OF_THE_TEXT = (
+    "split", "tokens", "tokenizer_hash", "score", "reasons", "flags", "dup_kind", "duplicate_of",
+    "cluster_id", "similarity",
+)  # fmt: skip
+# What is known of a text stays with its file as long as the text is the same.
+_KEPT = ", ".join(
+    f"{name} = CASE WHEN text_hash IS excluded.text_hash THEN {name} END" for name in _OF_THE_TEXT
+)
 
 
 # What a scan compares a listed file with: path, id, size, mtime_ns, dev, inode, reason,
-# clean_key, text_bytes. Plain tuples, because the collector of garbage leaves these alone.
-Known = tuple[bytes, int, int, int, int, int, str, str | None, int | None]
+# clean_key, text_bytes, extractor, raw_hash (of extracted ones). Plain tuples, because the
+# collector of garbage leaves these alone.
+Known = tuple[bytes, int, int, int, int, int, str, str | None, int | None, str | None, bytes | None]
 
 
 @dataclass(frozen=True)
@@ -133,8 +200,25 @@ class Index:
         if mode != "wal":  # some network drives have no shared memory
             self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute("PRAGMA synchronous = FULL")
-        if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-            self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+        self._migrate()
+
+    def _migrate(self) -> None:
+        """Bring an older file to the present schema, step by step, each whole or not at all."""
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if 0 < version < SCHEMA_VERSION:
+            self._copy_to(self.path.with_suffix(f".db.schema{version}"))
+            log.info("%s goes from schema %d to %d", self.path.name, version, SCHEMA_VERSION)
+        for number in range(version, SCHEMA_VERSION):
+            steps = (
+                f"BEGIN IMMEDIATE;{_MIGRATIONS[number]}PRAGMA user_version = {number + 1};COMMIT;"
+            )
+            try:
+                self._db.executescript(steps)
+            except sqlite3.Error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if self._db.execute("PRAGMA user_version").fetchone()[0] <= number:
+                    raise  # else another one brought it there while we waited
 
     def _check(self) -> None:
         verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -148,13 +232,17 @@ class Index:
         copy = self.path.with_suffix(".db.copy")
         try:  # one good copy a day of use; SQLite makes it, for part may still be in its journal
             if not copy.exists() or copy.stat().st_mtime < time.time() - 86_400:
-                fresh = copy.with_suffix(".new")
-                fresh.unlink(missing_ok=True)
-                with contextlib.closing(sqlite3.connect(fresh)) as target:
-                    self._db.backup(target)
-                fresh.replace(copy)
+                self._copy_to(copy)
         except (OSError, sqlite3.OperationalError) as problem:
             log.warning("no copy of %s was made: %s", self.path.name, problem)
+
+    def _copy_to(self, copy: Path) -> None:
+        """A whole copy beside it; what is still in the journal goes along."""
+        fresh = copy.with_name(f"{copy.name}.new")
+        fresh.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(fresh)) as target:
+            self._db.backup(target)
+        fresh.replace(copy)
 
     def close(self) -> None:
         """Give the file back."""
@@ -168,15 +256,32 @@ class Index:
         """Close it."""
         self.close()
 
-    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
-        rows = list(rows)
-        if not rows:
+    def read(self, statement: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows of a SELECT, a thousand at a time, so that their number does not matter."""
+        found = self._db.execute(statement, values)
+        while rows := found.fetchmany(1000):
+            yield from rows
+
+    def write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        """Execute a statement for every row in one transaction.
+
+        Raises:
+            DiskError: no room; nothing of it was written.
+            ProjectError: the file is damaged.
+        """
+        self.write_all([(statement, rows)])
+
+    def write_all(self, steps: Iterable[tuple[str, Iterable[tuple[object, ...]]]]) -> None:
+        """Several statements, each for its rows, in one transaction: all of it or nothing."""
+        todo = [(statement, listed) for statement, rows in steps if (listed := list(rows))]
+        if not todo:
             return
         try:
             faults.passage("db.commit")
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany(statement, rows)
+                for statement, rows in todo:
+                    self._db.executemany(statement, rows)
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -198,24 +303,23 @@ class Index:
 
     def put_files(self, rows: Iterable[FileRow], scan_id: int) -> None:
         """Insert or replace rows by (source, path); a changed text forgets split and tokens."""
-        names = ", ".join(_COLUMNS)
+        names, now = ", ".join(_COLUMNS), time.time()
         marks = ", ".join("?" * len(_COLUMNS))
         updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
-        self._write(
-            f"INSERT INTO files ({names}, scan_id) VALUES ({marks}, ?) "
+        self.write(
+            f"INSERT INTO files ({names}, scan_id, scanned_at) VALUES ({marks}, ?, ?) "
             f"ON CONFLICT (source_id, path) DO UPDATE SET {updates}, scan_id = excluded.scan_id, "
-            "split = CASE WHEN text_hash IS excluded.text_hash THEN split END, "
-            "tokens = CASE WHEN text_hash IS excluded.text_hash THEN tokens END",
-            [(*(getattr(row, name) for name in _COLUMNS), scan_id) for row in rows],
+            f"scanned_at = excluded.scanned_at, {_KEPT}",
+            [(*(getattr(row, name) for name in _COLUMNS), scan_id, now) for row in rows],
         )
 
     def remove(self, ids: Iterable[int]) -> None:
         """Drop rows of files that are no longer there."""
-        self._write("DELETE FROM files WHERE id = ?", [(i,) for i in ids])
+        self.write("DELETE FROM files WHERE id = ?", [(i,) for i in ids])
 
     def fail_file(self, file_id: int, reason: str) -> None:
         """A used file turned out unusable when it was read again."""
-        self._write(
+        self.write(
             "UPDATE files SET state = 'failed', reason = ?, split = NULL, tokens = NULL "
             "WHERE id = ?",
             [(reason, file_id)],
@@ -223,11 +327,14 @@ class Index:
 
     def set_tokens(self, rows: Iterable[tuple[str, int, int]]) -> None:
         """Store (split, tokens, file id) after encoding."""
-        self._write("UPDATE files SET split = ?, tokens = ? WHERE id = ?", rows)
+        self.write("UPDATE files SET split = ?, tokens = ? WHERE id = ?", rows)
 
     def known_files(self) -> dict[int, dict[bytes, Known]]:
         """All rows: source -> path -> what a scan compares with."""
-        names = "path, id, size, mtime_ns, dev, inode, reason, clean_key, text_bytes"
+        names = (
+            "path, id, size, mtime_ns, dev, inode, reason, clean_key, text_bytes, extractor, "
+            "CASE WHEN extractor != '' THEN raw_hash END"
+        )
         return {  # + keeps SQLite from its index: reading the table from end to end is faster
             source_id: {
                 row[0]: row
@@ -331,11 +438,11 @@ class Index:
 
     def put_cache(self, rows: Iterable[tuple[bytes, str, str, int, int, bytes]]) -> None:
         """Remember (text hash, tokenizer hash, segment, start, tokens, span hash)."""
-        self._write("INSERT OR REPLACE INTO cache VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self.write("INSERT OR REPLACE INTO cache VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def forget_cache(self, keep: str | None = None) -> None:
         """Drop the cache, or all of it but one tokenizer's."""
-        self._write("DELETE FROM cache WHERE tokenizer_hash IS NOT ?", [(keep,)])
+        self.write("DELETE FROM cache WHERE tokenizer_hash IS NOT ?", [(keep,)])
 
     def cache_segments(self) -> set[str]:
         """Segment files that rows still point to."""
