@@ -53,6 +53,7 @@ class Manifest:
     train_text_bytes: int
     val_text_bytes: int
     files: dict[str, FileMark] = field(default_factory=dict)
+    source_ranges: dict[str, list[list[int]]] = field(default_factory=dict)  # side -> [id, from, to)
     format_version: int = FORMAT_VERSION
 
 
