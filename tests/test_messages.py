@@ -28,6 +28,7 @@ PROMISED = {
     "generated": {"text"},
 }
 
+TEXT9, REAL = st.text(max_size=9), st.floats(0, 1e6)
 VALUES = {
     str: st.text(max_size=20),
     int: st.integers(-(2**63), 2**63),
@@ -36,6 +37,13 @@ VALUES = {
     int | None: st.none() | st.integers(0, 2**63),
     float | None: st.none() | st.floats(allow_nan=False, allow_infinity=False),
     tuple[str, ...]: st.lists(st.text(max_size=9), max_size=3).map(tuple),
+    tuple[tuple[str, str], ...]: st.lists(st.tuples(TEXT9, TEXT9), max_size=3).map(tuple),
+    tuple[tuple[str, float, str], ...]: st.lists(st.tuples(TEXT9, REAL, TEXT9), max_size=3).map(
+        tuple
+    ),
+    tuple[tuple[int, float, float, float, float], ...]: st.lists(
+        st.tuples(st.integers(0, 9), REAL, REAL, REAL, REAL), max_size=3
+    ).map(tuple),
     tuple[int, ...]: st.lists(st.integers(0, 2**40), max_size=3).map(tuple),
     dict[str, int]: st.dictionaries(st.text(max_size=9), st.integers(), max_size=3),
     dict[str, float]: st.dictionaries(
