@@ -1,14 +1,16 @@
 """Token files and the windows that training reads from them: no loader, one integer of state.
 
 A window is ``seq_len + 1`` tokens: inputs and, one further, targets. Which windows an update sees
-is a pure function of (seed, position), so a run can go on from any step, bit for bit.
+is a pure function of (seed, position), so a run can go on from any step, bit for bit. Text that is
+read more or less often than once an epoch is a part of its own (`mixture.py` decides which).
 """
 
 import json
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +55,9 @@ class Manifest:
     train_text_bytes: int
     val_text_bytes: int
     files: dict[str, FileMark] = field(default_factory=dict)
-    source_ranges: dict[str, list[list[int]]] = field(default_factory=dict)  # side -> [id, from, to)
+    source_ranges: dict[str, list[list[int]]] = field(
+        default_factory=dict
+    )  # side -> [id, from, to)
     format_version: int = FORMAT_VERSION
 
 
@@ -70,6 +74,11 @@ def load_manifest(project: Project) -> Manifest | None:
         return Manifest(**{k: v for k, v in body.items() if k in known}, files=marks)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def version_path(project: Project, dataset_id: str) -> Path:
+    """Which training documents a dataset held: <u8, sorted, 8 bytes of each text's hash."""
+    return project.data_dir / "versions" / f"{dataset_id[:16]}.npy"
 
 
 def check_files(project: Project, manifest: Manifest) -> None:
@@ -157,44 +166,142 @@ def permute(indices: npt.NDArray[np.uint64], n: int, seed: int) -> npt.NDArray[n
     return out
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Text that is read with the same frequency: ranges of tokens, one behind the other.
+
+    Attributes:
+        title: for people.
+        ranges: (R, 2), the first token of each and the one behind its last.
+        n_slots: windows of it that an epoch reads; 0 for each of its windows once.
+    """
+
+    title: str
+    ranges: npt.NDArray[np.int64]
+    n_slots: int = 0
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all its ranges."""
+        return int((self.ranges[:, 1] - self.ranges[:, 0]).sum())
+
+
+def count_windows(n_tokens: int, seq_len: int, stride: int) -> tuple[int, int]:
+    """How many windows a text has, and the largest offset at which an epoch may begin."""
+    last = n_tokens - seq_len - 1  # start of the last window that fits
+    if last < 0:
+        return 0, 0
+    max_offset = min(stride - 1, last) if last >= stride else 0
+    return (last - max_offset) // stride + 1, max_offset
+
+
+class Line:
+    """Ranges of a token array as if they were one array, without a copy.
+
+    Args:
+        tokens: (N,), usually memory-mapped.
+        ranges: (R, 2), none of them empty.
+        length: of the rows that are taken.
+    """
+
+    def __init__(
+        self, tokens: npt.NDArray[Any], ranges: npt.NDArray[np.int64], length: int
+    ) -> None:
+        # A plain array is quicker to index than a map; a row for every start costs nothing.
+        self._tokens = np.asarray(tokens)
+        self._rows = np.lib.stride_tricks.sliding_window_view(self._tokens, length)
+        self._steps = np.arange(length)
+        self._ends = np.cumsum(ranges[:, 1] - ranges[:, 0])  # of the ranges, on the line
+        self._shifts = ranges[:, 1] - self._ends  # from a place on the line to one in the array
+
+    def take(self, starts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """The rows (n, length) that begin at these places of the line."""
+        if len(self._ends) == 1:
+            return self._rows[starts + self._shifts[0]]
+        first = np.searchsorted(self._ends, starts, side="right")
+        last = np.searchsorted(self._ends, starts + self._steps[-1], side="right")
+        is_cut = first != last  # such a row goes on in another range
+        places = np.where(is_cut, 0, starts + self._shifts[first])
+        out = self._rows[places]
+        if is_cut.any():
+            places = starts[is_cut, None] + self._steps
+            ranges = np.searchsorted(self._ends, places, side="right")
+            out[is_cut] = self._tokens[places + self._shifts[ranges]]
+        return out
+
+
 class Windows:
     """All windows of a token array in a seeded order that changes every epoch.
+
+    An epoch is a row of slots, so many for each part, in a random order. A part fills its slots
+    with its windows, pass after pass, and goes on in the next epoch where it ended: so all of its
+    windows are read equally often, give or take once. Without parts all of the text is one, and
+    an epoch is a pass.
 
     Args:
         tokens: (N,), usually memory-mapped.
         seq_len: tokens a window predicts.
-        stride: distance of window starts; every epoch begins at another offset below it.
+        stride: distance of window starts; every pass begins at another offset below it.
         seed: of the order.
+        parts: which text is read how often; all of it once when there are none.
 
     Raises:
-        DataError: E-DATA-SMALL, there are fewer than seq_len + 1 tokens.
+        DataError: E-DATA-SMALL, a part has fewer than seq_len + 1 tokens.
     """
 
-    def __init__(self, tokens: npt.NDArray[Any], seq_len: int, stride: int, seed: int) -> None:
-        if len(tokens) < seq_len + 1:
+    def __init__(
+        self,
+        tokens: npt.NDArray[Any],
+        seq_len: int,
+        stride: int,
+        seed: int,
+        parts: Sequence[Part] = (),
+    ) -> None:
+        self.parts = parts or (Part("all text", np.array([[0, len(tokens)]])),)
+        shortest = min(part.n_tokens for part in self.parts)
+        if shortest < seq_len + 1:
             raise DataError(
                 "SMALL",
-                f"The text has {len(tokens):,} tokens; one window of {seq_len:,} needs "
+                f"The text has {shortest:,} tokens; one window of {seq_len:,} needs "
                 f"{seq_len + 1:,}.",
                 safe="Nothing was changed.",
-                todo=f"Add text, or use a window (seq_len) of at most {len(tokens) - 1}."
-                if len(tokens) > 2
+                todo=f"Add text, or use a window (seq_len) of at most {shortest - 1}."
+                if shortest > 2
                 else "Add text.",
             )
         self.tokens, self.seq_len, self.stride, self.seed = tokens, seq_len, stride, seed
-        # One row for every start, without a copy; a plain array is quicker to index than a map.
-        self._rows = np.lib.stride_tricks.sliding_window_view(np.asarray(tokens), seq_len + 1)
+        self._line = Line(tokens, np.concatenate([p.ranges for p in self.parts]), seq_len + 1)
+        sizes = [part.n_tokens for part in self.parts]
+        counts = [count_windows(size, seq_len, stride) for size in sizes]
+        self._begins = np.cumsum([0, *sizes[:-1]])  # of the parts, on the line
+        self._n, self._max_offsets = [n for n, _ in counts], [offset for _, offset in counts]
+        self._slots = [part.n_slots or n for part, n in zip(self.parts, self._n, strict=True)]
+        self._slot_ends = np.cumsum(self._slots)
+        self.n_windows = sum(self._slots)  # of an epoch
         self._kept: tuple[int, int, npt.NDArray[np.int64]] | None = None
-        last = len(tokens) - seq_len - 1  # start of the last window that fits
-        self.max_offset = min(stride - 1, last) if last >= stride else 0
-        self.n_windows = (last - self.max_offset) // stride + 1
+
+    @property
+    def epoch_tokens(self) -> int:
+        """Tokens of text that an epoch reads; what it reads twice counts twice."""
+        sizes = [part.n_tokens for part in self.parts]
+        return sum(
+            size * slots // n for size, slots, n in zip(sizes, self._slots, self._n, strict=True)
+        )
+
+    def passes(self, n_windows: int) -> list[float]:
+        """How often each part has been read when so many windows have been."""
+        share = n_windows / self.n_windows
+        return [share * slots / n for slots, n in zip(self._slots, self._n, strict=True)]
 
     def epoch(self, data_pos: int) -> int:
         """0-based epoch of the window at a position."""
         return data_pos // self.n_windows
 
     def starts(self, data_pos: int, count: int) -> npt.NDArray[np.int64]:
-        """First tokens (count,) of the windows from a position on; epochs follow each other."""
+        """First tokens (count,) of the windows from a position on; epochs follow each other.
+
+        They are places on the line of all parts, which without parts is the token array.
+        """
         out = np.empty(count, dtype=np.int64)
         done = 0
         while done < count:
@@ -211,14 +318,32 @@ class Windows:
         if kept is None or kept[:2] != (epoch, first):
             indices = np.arange(first, min(first + _BLOCK, self.n_windows), dtype=_U64)
             order = permute(indices, self.n_windows, derive_seed(self.seed, epoch))
-            offset = derive_seed(self.seed, epoch, 1) % (self.max_offset + 1)
-            kept = (epoch, first, order.astype(np.int64) * self.stride + offset)
+            kept = (epoch, first, self._places(epoch, order.astype(np.int64)))
             self._kept = kept
         return kept[2]
 
+    def _places(self, epoch: int, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Starts of the windows in these slots of an epoch."""
+        out = np.empty(len(slots), dtype=np.int64)
+        parts = np.searchsorted(self._slot_ends, slots, side="right")
+        for part in np.unique(parts):
+            n, n_slots = self._n[part], self._slots[part]
+            mine = np.flatnonzero(parts == part)
+            read = slots[mine] - (self._slot_ends[part] - n_slots) + epoch * n_slots
+            rounds, indices = np.divmod(read, n)
+            for number in np.unique(rounds):
+                chosen = rounds == number
+                index = indices[chosen]
+                if n_slots % n:  # a pass crosses a border of epochs: each gets a random share
+                    seed = derive_seed(self.seed, int(number), 2)
+                    index = permute(index.astype(_U64), n, seed).astype(np.int64)
+                offset = derive_seed(self.seed, int(number), 1) % (self._max_offsets[part] + 1)
+                out[mine[chosen]] = self._begins[part] + index * self.stride + offset
+        return out
+
     def batch(self, data_pos: int, count: int) -> npt.NDArray[Any]:
         """Tokens (count, seq_len + 1) of the windows from a position on."""
-        return self._rows[self.starts(data_pos, count)]
+        return self._line.take(self.starts(data_pos, count))
 
     def prefetch(self, data_pos: int, count: int) -> "Prefetch":
         """Endless consecutive batches, gathered ahead of time by a thread."""
