@@ -22,7 +22,7 @@ from sllm_ui.facts import Facts
 from sllm_ui.runstate import RunState
 from sllm_ui.session import Session
 from sllm_ui.settings import Settings
-from sllm_ui.tabs.data import figures, lists, presenter, words
+from sllm_ui.tabs.data import figures, lists, pasting, words
 from sllm_ui.tabs.data.presenter import Presenter
 from sllm_ui.tabs.train import presenter as train_tab
 from tests import helpers
@@ -152,32 +152,32 @@ def test_the_same_folder_twice_is_said_and_not_added(session, opened, texts):
 
 def test_a_removed_source_comes_back_by_undo(session, opened, texts, tmp_path):
     opened.add_folder(str(tmp_path))
-    opened.remove_source(1)
+    opened.origins.remove(1)
     assert paths(opened) == [str(tmp_path)]
-    name, undo = opened.take_undo()
+    name, undo = opened.origins.take_undo()
     assert name.endswith("texts")
     undo()
     undo()
     assert paths(opened) == [str(texts), str(tmp_path)]
-    assert opened.take_undo() is None
+    assert opened.origins.take_undo() is None
 
 
 def test_undo_leaves_another_project_alone(session, opened, tmp_path):
-    opened.remove_source(1)
-    _, undo = opened.take_undo()
+    opened.origins.remove(1)
+    _, undo = opened.origins.take_undo()
     session.create(tmp_path / "q", [])
     undo()
     assert session.config.sources == ()
 
 
 def test_switch_and_patterns_reach_the_settings_and_are_scanned(session, opened):
-    opened.switch_source(1)
-    opened.set_exclude(1, " *.log,,docs/*.html ")
+    opened.origins.switch(1)
+    opened.origins.set_exclude(1, " *.log,,docs/*.html ")
     assert session.config.sources[0].is_on is False
     assert session.config.sources[0].exclude == ("*.log", "docs/*.html")
     assert opened.store.state.source.exclude == "*.log, docs/*.html"
     assert session.calls == ["scan_soon", "scan_soon"]
-    opened.set_exclude(1, "*.log,docs/*.html")
+    opened.origins.set_exclude(1, "*.log,docs/*.html")
     assert session.calls == ["scan_soon", "scan_soon"], "the same patterns change nothing"
 
 
@@ -213,13 +213,13 @@ def test_a_read_only_project_changes_nothing_and_says_who_holds_it(session, open
     session.now.read_only = "The project is in use by the window (process 7)."
     session.bus.publish(ProjectChanged())
     before = session.config
-    opened.switch_source(1)
-    opened.remove_source(1)
-    opened.toggle_type(".txt")
-    opened.set_field("max_files", "5")
-    opened.set_exclude(1, "*.x")
-    opened.begin_paste()
-    opened.reset_filters()
+    opened.origins.switch(1)
+    opened.origins.remove(1)
+    opened.filters.toggle_type(".txt")
+    opened.filters.set_field("max_files", "5")
+    opened.origins.set_exclude(1, "*.x")
+    opened.pasting.begin()
+    opened.filters.reset()
     opened.scan()
     opened.prepare()
     assert session.config == before
@@ -233,29 +233,29 @@ def test_a_read_only_project_changes_nothing_and_says_who_holds_it(session, open
 
 
 def test_a_pasted_text_becomes_a_file_of_the_project_and_a_source(session, opened):
-    opened.begin_paste()
-    opened.add_paste("", "Once upon a time\nthere was \ud800 a lamp")
+    opened.pasting.begin()
+    opened.pasting.add("", "Once upon a time\nthere was \ud800 a lamp")
     settle(session, lambda: opened.store.state.paste is None)
     path = session.project.root / "pasted_text" / "Once upon a time.txt"
     assert path.read_text(encoding="utf-8") == "Once upon a time\nthere was ? a lamp\n"
     assert session.config.sources[-1].path == str(Path("pasted_text") / path.name)
-    opened.begin_paste()
-    opened.add_paste("Once upon a time", "again")
+    opened.pasting.begin()
+    opened.pasting.add("Once upon a time", "again")
     settle(session, lambda: opened.store.state.paste is None)
     assert session.config.sources[-1].path.endswith("Once upon a time 2.txt")
 
 
 def test_a_paste_without_text_says_so_and_keeps_the_name(session, opened):
-    opened.begin_paste()
-    opened.add_paste("name", " \n")
+    opened.pasting.begin()
+    opened.pasting.add("name", " \n")
     assert opened.store.state.paste == ("name", " \n")
     assert "no text" in opened.store.state.paste_error
 
 
 def test_a_paste_that_cannot_be_stored_is_not_lost(session, opened, arm):
-    opened.begin_paste()
+    opened.pasting.begin()
     arm("save.write:1:enospc")
-    opened.add_paste("name", "a text")
+    opened.pasting.add("name", "a text")
     settle(session, lambda: opened.store.state.paste_error)
     assert opened.store.state.paste == ("name", "a text")
     assert "full" in opened.store.state.paste_error
@@ -265,7 +265,7 @@ def test_a_paste_that_cannot_be_stored_is_not_lost(session, opened, arm):
     "title", ["../../etc/passwd", "CON", "x" * 400, "\u202e", "é" * 200, "..."]
 )
 def test_a_pasted_title_is_always_one_plain_name(session, opened, title):
-    path = presenter.store_paste(session.project, title, "text")
+    path = pasting.store_paste(session.project, title, "text")
     assert path.parent == session.project.root / "pasted_text"
     assert len(path.name.encode()) < 130
     assert path.exists()
@@ -275,25 +275,25 @@ def test_a_pasted_title_is_always_one_plain_name(session, opened, title):
 
 
 def test_a_size_is_typed_in_its_unit(session, opened):
-    opened.set_unit("max_file_bytes", "MiB")
-    opened.set_field("max_file_bytes", "1.5")
+    opened.filters.set_unit("max_file_bytes", "MiB")
+    opened.filters.set_field("max_file_bytes", "1.5")
     assert session.config.data.max_file_bytes == 3 << 19
     assert opened.store.state.values["max_file_bytes"] == "1.5"
-    opened.set_field("max_file_bytes", "20 kb")
+    opened.filters.set_field("max_file_bytes", "20 kb")
     assert session.config.data.max_file_bytes == 20 << 10
 
 
 def test_another_unit_changes_the_size_and_keeps_the_number(session, opened):
-    opened.set_size("max_file_bytes", 4 << 20)
+    opened.filters.set_size("max_file_bytes", 4 << 20)
     assert opened.store.state.units["max_file_bytes"] == "MiB"
-    opened.set_unit("max_file_bytes", "KiB")
+    opened.filters.set_unit("max_file_bytes", "KiB")
     assert session.config.data.max_file_bytes == 4 << 10
     assert opened.store.state.values["max_file_bytes"] == "4"
 
 
 def test_a_quick_button_chooses_the_unit_that_suits_it(opened):
-    opened.set_unit("max_file_bytes", "B")
-    opened.set_size("max_file_bytes", 10 << 20)
+    opened.filters.set_unit("max_file_bytes", "B")
+    opened.filters.set_size("max_file_bytes", 10 << 20)
     state = opened.store.state
     assert (state.values["max_file_bytes"], state.units["max_file_bytes"]) == ("10", "MiB")
 
@@ -319,7 +319,7 @@ def test_a_quick_button_chooses_the_unit_that_suits_it(opened):
 )  # fmt: skip
 def test_a_wrong_value_stays_in_its_field_with_the_reason(session, opened, name, text, word):
     before = session.config
-    opened.set_field(name, text)
+    opened.filters.set_field(name, text)
     assert session.config == before
     assert opened.store.state.values[name] == text
     assert word in opened.store.state.errors[name]
@@ -327,8 +327,8 @@ def test_a_wrong_value_stays_in_its_field_with_the_reason(session, opened, name,
 
 
 def test_a_good_value_ends_the_complaint(opened):
-    opened.set_field("max_files", "x")
-    opened.set_field("max_files", "10k")
+    opened.filters.set_field("max_files", "x")
+    opened.filters.set_field("max_files", "10k")
     assert opened.store.state.errors == {}
     assert opened.store.state.values["max_files"] == "10,000"
 
@@ -345,33 +345,33 @@ def test_a_good_value_ends_the_complaint(opened):
 def test_a_red_field_keeps_a_run_from_starting(session, opened, name, text, label, good):
     train = train_tab.Presenter(session)
     assert session.why_not_start() == ""
-    opened.set_field(name, text)
+    opened.filters.set_field(name, text)
     why = f"{label} on the Data tab: {opened.store.state.errors[name]}"
     assert session.why_not_start() == train.store.state.go.why == why
     assert session.work.start_training() is False
     assert session.notices[-1].text == why
-    opened.set_field(name, good)
+    opened.filters.set_field(name, good)
     assert session.why_not_start() == train.store.state.go.why == ""
 
 
 def test_a_red_field_blocks_neither_another_project_nor_one_that_nobody_can_mend(
     session, opened, tmp_path
 ):
-    opened.set_field("target_vocab_size", "7")
+    opened.filters.set_field("target_vocab_size", "7")
     session.archive.checkpoints = (object(),)
     session.bus.publish(RunsChanged())
     assert session.why_not_start() == "" and opened.store.state.errors == {}
-    opened.set_field("max_files", "x")
+    opened.filters.set_field("max_files", "x")
     session.create(tmp_path / "q", [str(tmp_path)])
     assert session.why_not_start() == ""
 
 
 def test_the_ends_of_a_range_can_be_moved_in_any_order(session, opened):
-    opened.set_size("max_file_bytes", 100)
-    opened.set_unit("min_file_bytes", "B")
-    opened.set_field("min_file_bytes", "200")
+    opened.filters.set_size("max_file_bytes", 100)
+    opened.filters.set_unit("min_file_bytes", "B")
+    opened.filters.set_field("min_file_bytes", "200")
     assert "larger than the largest" in opened.store.state.errors["min_file_bytes"]
-    opened.set_field("max_file_bytes", "300")
+    opened.filters.set_field("max_file_bytes", "300")
     data = session.config.data
     assert (data.min_file_bytes, data.max_file_bytes) == (200, 300)
     assert opened.store.state.errors == {}
@@ -381,8 +381,8 @@ def test_the_ends_of_a_range_can_be_moved_in_any_order(session, opened):
     ("text", "value"), [("10", 0.1), ("12.5 %", 0.125), ("auto", None), ("", None)]
 )
 def test_the_validation_share_is_typed_in_percent(session, opened, text, value):
-    opened.set_value("val_split", 0.2)
-    opened.set_field("val_split", text)
+    opened.filters.set_value("val_split", 0.2)
+    opened.filters.set_field("val_split", text)
     assert session.config.data.val_split == value
 
 
@@ -390,42 +390,42 @@ def test_the_validation_share_is_typed_in_percent(session, opened, text, value):
     ("text", "value"), [("all", None), ("10k", 10_000), ("1,000", 1000), ("1.5k", 1500), ("", None)]
 )
 def test_most_files_takes_what_people_write(session, opened, text, value):
-    opened.set_value("max_files", 7)
-    opened.set_field("max_files", text)
+    opened.filters.set_value("max_files", 7)
+    opened.filters.set_field("max_files", text)
     assert session.config.data.max_files == value
 
 
 def test_filters_are_scanned_once_a_moment_after_the_last_change(session, opened, clock):
-    opened.set_field("max_files", "5")
+    opened.filters.set_field("max_files", "5")
     clock.now += 0.9
-    opened.set_field("max_files", "6")
+    opened.filters.set_field("max_files", "6")
     clock.now += 0.9
-    opened.tick()
+    opened.filters.tick()
     assert session.calls == []
     assert opened.store.state.is_scan_due
     clock.now += 0.2
-    opened.tick()
-    opened.tick()
+    opened.filters.tick()
+    opened.filters.tick()
     assert session.calls == ["scan_soon"]
     assert not opened.store.state.is_scan_due
 
 
 def test_the_validation_share_needs_no_scan(opened, clock):
-    opened.set_field("val_split", "20")
+    opened.filters.set_field("val_split", "20")
     assert not opened.store.state.is_scan_due
 
 
 def test_types_are_switched_added_and_chosen_in_sets(session, opened):
-    opened.toggle_type(".txt")
+    opened.filters.toggle_type(".txt")
     assert ".txt" not in session.config.data.extensions
     assert ("TXT", False) in [(c.name[1:].upper(), c.is_on) for c in opened.store.state.chips]
-    opened.add_type("  *.Foo ")
+    opened.filters.add_type("  *.Foo ")
     assert session.config.data.extensions[-1] == ".foo"
-    opened.choose_types("Text")
+    opened.filters.choose_types("Text")
     assert opened.store.state.type_set == "Text"
-    opened.choose_types("All")
+    opened.filters.choose_types("All")
     assert session.config.data.extensions == ("*",)
-    opened.toggle_type(".log")
+    opened.filters.toggle_type(".log")
     assert ".log" not in session.config.data.extensions
     assert {".txt", ".py"} < set(session.config.data.extensions)
 
@@ -436,16 +436,16 @@ def chip(tab, name):
 
 def test_files_without_an_ending_have_a_chip(session, opened):
     assert not chip(opened, NO_ENDING).is_on
-    opened.toggle_type(NO_ENDING)
+    opened.filters.toggle_type(NO_ENDING)
     assert session.config.data.extensions[-1] == NO_ENDING
     show(session, kinds=((".txt", 2, 9), ("", 3, 5)))
     assert (chip(opened, NO_ENDING).is_on, chip(opened, NO_ENDING).files) == (True, 3)
-    opened.toggle_type(NO_ENDING)
+    opened.filters.toggle_type(NO_ENDING)
     assert NO_ENDING not in session.config.data.extensions
-    opened.add_type(" (NONE) ")
+    opened.filters.add_type(" (NONE) ")
     assert session.config.data.extensions[-1] == NO_ENDING
-    opened.choose_types("All")
-    opened.toggle_type(".log")
+    opened.filters.choose_types("All")
+    opened.filters.toggle_type(".log")
     assert NO_ENDING in session.config.data.extensions
     many = tuple((f".k{i}", 1, 1) for i in range(50))
     show(session, kinds=many)
@@ -453,33 +453,33 @@ def test_files_without_an_ending_have_a_chip(session, opened):
 
 
 def test_what_is_typed_for_a_type_is_kept_until_it_is_added(opened):
-    opened.edit_type("te x")
-    opened.add_type("te/x")
+    opened.filters.edit_type("te x")
+    opened.filters.add_type("te/x")
     assert opened.store.state.new_type == "te x"
-    opened.add_type("tex2")
+    opened.filters.add_type("tex2")
     assert opened.store.state.new_type == ""
 
 
 @pytest.mark.parametrize("text", ["", " ", ".", "a/b", "x" * 30, "\u202ex", "a,b"])
 def test_what_is_no_ending_is_refused_in_words(session, opened, text):
     before = session.config
-    opened.add_type(text)
+    opened.filters.add_type(text)
     assert session.config == before
     assert "no ending" in opened.store.state.errors["type"]
 
 
 def test_the_last_type_stays_on(session, opened):
     session.change({"extensions": (".txt",)})
-    opened.toggle_type(".txt")
+    opened.filters.toggle_type(".txt")
     assert session.config.data.extensions == (".txt",)
     assert "At least one" in opened.store.state.errors["type"]
 
 
 def test_reset_brings_back_every_filter(session, opened):
-    opened.choose_types("Code")
-    opened.set_field("max_files", "5")
-    opened.set_field("val_split", "x")
-    opened.reset_filters()
+    opened.filters.choose_types("Code")
+    opened.filters.set_field("max_files", "5")
+    opened.filters.set_field("val_split", "x")
+    opened.filters.reset()
     assert session.config.data == DataConfig()
     assert opened.store.state.errors == {}
     assert opened.store.state.values["val_split"] == "auto"
@@ -668,7 +668,7 @@ def test_a_locked_tokenizer_is_not_replaced(session, opened):
 
 
 def test_without_a_source_that_is_on_nothing_is_scanned(session, opened):
-    opened.switch_source(1)
+    opened.origins.switch(1)
     session.calls.clear()
     opened.scan()
     opened.prepare()
@@ -797,7 +797,7 @@ def test_the_advice_is_about_the_tokenizer_that_counts():
 
 
 def test_the_proposal_is_taken_over_by_one_press(session, opened):
-    opened.set_field("target_vocab_size", "1000")
+    opened.filters.set_field("target_vocab_size", "1000")
     show(session, listed=1, used=1, text_bytes=300_000_000)
     proposal = opened.store.state.tokenizer.proposal
     opened.take_proposal()
@@ -821,56 +821,56 @@ def fill_index(made, n, state="skipped", reason="binary"):
 
 def test_files_are_read_a_page_at_a_time(session, opened):
     fill_index(session.project, 1000)
-    opened.open_files("unused")
+    opened.files.open("unused")
     settle(session, lambda: opened.store.state.files.total == 1000)
-    assert opened.file(450) is None, "it is being read"
+    assert opened.files.file(450) is None, "it is being read"
     version = opened.store.state.files.version
     settle(session, lambda: opened.store.state.files.version > version)
-    assert opened.file(450).name == "d/000450.txt"
-    assert opened.file(399 + 1).name == "d/000400.txt"
-    assert opened.file(0) is None, "another page"
+    assert opened.files.file(450).name == "d/000450.txt"
+    assert opened.files.file(399 + 1).name == "d/000400.txt"
+    assert opened.files.file(0) is None, "another page"
 
 
 def test_files_are_found_by_part_of_their_path_and_by_reason(session, opened):
     fill_index(session.project, 120)
-    opened.open_files("unused", "binary")
-    opened.filter_files(search="00011")
+    opened.files.open("unused", "binary")
+    opened.files.filter(search="00011")
     settle(session, lambda: opened.store.state.files.total == 11)
-    opened.filter_files(search="100%_")
+    opened.files.filter(search="100%_")
     settle(session, lambda: opened.store.state.files.total == 0)
-    opened.filter_files(search="", reason="empty")
+    opened.files.filter(search="", reason="empty")
     settle(session, lambda: opened.store.state.files.total == 0)
-    opened.filter_files(kind="used")
+    opened.files.filter(kind="used")
     assert opened.store.state.files.query.reason == ""
 
 
 def test_the_chosen_reason_is_the_one_whose_files_are_shown(session, opened):
     show(session, listed=3, skipped=3,
          reasons=(("skipped", "binary", 2), ("skipped", "extension", 1)))  # fmt: skip
-    opened.open_unused()
+    opened.files.open_unused()
     assert opened.store.state.files.query.reason == ""
-    opened.explain_reason("extension")
-    opened.open_unused()
+    opened.files.explain_reason("extension")
+    opened.files.open_unused()
     assert opened.store.state.files.query == lists.Query("unused", "extension")
     show(session, listed=2, skipped=2, reasons=(("skipped", "binary", 2),))
-    opened.open_unused()
+    opened.files.open_unused()
     assert opened.store.state.files.query.reason == ""
 
 
 def test_converted_files_are_listed(session, opened):
     fill_index(session.project, 10, "used", "")
-    opened.open_files("converted")
+    opened.files.open("converted")
     settle(session, lambda: opened.store.state.files.total == 5)
-    opened.file(0)
-    settle(session, lambda: opened.file(0))
-    assert opened.file(0).encoding == "cp1252"
+    opened.files.file(0)
+    settle(session, lambda: opened.files.file(0))
+    assert opened.files.file(0).encoding == "cp1252"
 
 
 def test_the_list_is_copied_whole(session, opened):
     fill_index(session.project, 300)
-    opened.open_files("unused")
+    opened.files.open("unused")
     copied = []
-    opened.copy_files(lambda text, n: copied.append((text, n)))
+    opened.files.copy(lambda text, n: copied.append((text, n)))
     settle(session, lambda: copied)
     text, n = copied[0]
     assert n == 300
@@ -914,7 +914,7 @@ def answer(session, message):
 @pytest.fixture
 def with_files(session, opened):
     fill_index(session.project, 5, "used", "")
-    opened.wake()
+    opened.reading.wake()
     show(session, listed=5, used=5, text_bytes=25)
     settle(session, lambda: looks(session, "preview"))
     return opened
@@ -1019,7 +1019,7 @@ def test_a_real_scan_and_preparation_end_in_exact_figures(tmp_path, texts):
     tab = Presenter(session)
     try:
         session.create(tmp_path / "p", [str(texts)])
-        tab.set_field("target_vocab_size", "300")
+        tab.filters.set_field("target_vocab_size", "300")
         tab.prepare()
         settle(session, lambda: session.facts.tokens and not session.is_working, 50)
         state = tab.store.state
@@ -1029,7 +1029,7 @@ def test_a_real_scan_and_preparation_end_in_exact_figures(tmp_path, texts):
         assert [step.state for step in state.job.steps] == ["done"] * 3
         manifest = json.loads((session.project.data_dir / "manifest.json").read_text())
         assert session.facts.tokens == manifest["train_tokens"] + manifest["val_tokens"]
-        tab.wake()
+        tab.reading.wake()
         settle(session, lambda: tab.store.state.preview.answer and tab.store.state.report, 50)
         preview, report = tab.store.state.preview.answer, tab.store.state.report
         assert preview.ends[-1] == len(preview.text)

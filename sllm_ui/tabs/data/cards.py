@@ -8,7 +8,8 @@ from sllm_core.config import DataConfig
 from sllm_ui import paths
 from sllm_ui.tabs.data.figures import TYPE_SETS, UNITS, SourceRow
 from sllm_ui.tabs.data.parts import Fault, Field, Quick, SizeRow
-from sllm_ui.tabs.data.presenter import Presenter, State
+from sllm_ui.tabs.data.presenter import Presenter
+from sllm_ui.tabs.data.state import State
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.bars import Bars, Stack
 from sllm_ui.widgets.chips import Chip, Chips
@@ -88,7 +89,7 @@ class SourcesCard:
         head, presenter = self.card.head, self._presenter
         self._adders = [
             button(
-                head, "Paste text", "clipboard-plus", "ghost", True, presenter.begin_paste,
+                head, "Paste text", "clipboard-plus", "ghost", True, presenter.pasting.begin,
                 "Store a text of your own inside the project and learn from it.",
             ),
             button(
@@ -157,27 +158,27 @@ class SourcesCard:
     # What a person does
 
     def _select(self, row: int) -> None:
-        self._presenter.select_source(self._rows[row].id)
+        self._presenter.origins.select(self._rows[row].id)
 
     def _switch(self, row: int = -1) -> None:
         if row >= 0:
-            self._presenter.switch_source(self._rows[row].id)
+            self._presenter.origins.switch(self._rows[row].id)
         else:
-            self._presenter.switch_source(self._presenter.store.state.selected)
+            self._presenter.origins.switch(self._presenter.store.state.selected)
 
     def _leave_out(self, text: str) -> None:
-        self._presenter.set_exclude(self._presenter.store.state.selected, text)
+        self._presenter.origins.set_exclude(self._presenter.store.state.selected, text)
 
     def _take_out(self) -> None:
-        self._presenter.remove_source(self._presenter.store.state.selected)
-        undo = self._presenter.take_undo()
+        self._presenter.origins.remove(self._presenter.store.state.selected)
+        undo = self._presenter.origins.take_undo()
         if undo:
             name, restore = undo
             words = f"{name} is not a source any more. Its files are untouched."
             self._desk.toast("accent", "Removed", words, ("Undo", restore))
 
     def _show_folder(self) -> None:
-        place = self._presenter.source_place(self._presenter.store.state.selected)
+        place = self._presenter.origins.place(self._presenter.store.state.selected)
         if place is not None and not paths.reveal(place):
             self._desk.toast("warn", "No file manager was found", str(place))
 
@@ -259,7 +260,7 @@ class FiltersCard:
         self._key: Any = None
         self.card = Card(master, "Filters", "funnel")
         self._reset = button(
-            self.card.head, "Reset", kind="ghost", small=True, command=presenter.reset_filters,
+            self.card.head, "Reset", kind="ghost", small=True, command=presenter.filters.reset,
             tip="All filters as in a new project.",
         )  # fmt: skip
         self._reset.pack(side="right")
@@ -276,7 +277,7 @@ class FiltersCard:
         self._add_share(grid, 12)
         self._recursive = check(
             grid, "Include subfolders", True,
-            lambda on: presenter.set_value("recursive", on), explain(DataConfig, "recursive"),
+            lambda on: presenter.filters.set_value("recursive", on), explain(DataConfig, "recursive"),
         )  # fmt: skip
         self._recursive.grid(row=14, column=1, columnspan=2, sticky="w", pady=px(4))
 
@@ -296,10 +297,10 @@ class FiltersCard:
             "All known text files, as in a new project.",
             "Every file that holds text, whatever its name.",
         ]
-        self._sets = Segmented(row, list(TYPE_SETS), "", presenter.choose_types, tips=tips)
+        self._sets = Segmented(row, list(TYPE_SETS), "", presenter.filters.choose_types, tips=tips)
         self._sets.pack(side="left")
         self._chips = Chips(
-            grid, presenter.toggle_type,
+            grid, presenter.filters.toggle_type,
             "File types that are read or not: arrows choose one, space switches it.",
         )  # fmt: skip
         self._chips.grid(row=1, column=1, columnspan=2, sticky="ew", pady=px(4))
@@ -310,7 +311,7 @@ class FiltersCard:
             "",
             7,
             True,
-            presenter.edit_type,
+            presenter.filters.edit_type,
             "An ending such as .tex, or (none); Return adds it.",
         )
         self._type.pack(side="left")
@@ -333,10 +334,10 @@ class FiltersCard:
         self._type_fault = Fault(grid, 3)
 
     def _add_type(self) -> None:
-        self._presenter.add_type(self._type.get_value())
+        self._presenter.filters.add_type(self._type.get_value())
 
     def _open(self) -> None:
-        self._presenter.open_types(not self._presenter.store.state.is_types_open)
+        self._presenter.filters.open_types(not self._presenter.store.state.is_types_open)
 
     def _size(self, grid: Box, row: int, name: str, usual: tuple[int, ...]) -> SizeRow:
         presenter = self._presenter
@@ -344,12 +345,14 @@ class FiltersCard:
         for n_bytes in usual:
             unit = next(u for u, factor in reversed(UNITS.items()) if n_bytes >= factor)
             text = f"{n_bytes // UNITS[unit]} {unit}"
-            choices.append((text, partial(presenter.set_size, name, n_bytes), f"Set to {text}"))
+            choices.append(
+                (text, partial(presenter.filters.set_size, name, n_bytes), f"Set to {text}")
+            )
         title = "Smallest file" if name.startswith("min") else "Largest file"
         return SizeRow(
             grid, row, title, explain(DataConfig, name), list(UNITS),
-            lambda text: presenter.set_field(name, text),
-            lambda unit: presenter.set_unit(name, unit), choices,
+            lambda text: presenter.filters.set_field(name, text),
+            lambda unit: presenter.filters.set_unit(name, unit), choices,
         )  # fmt: skip
 
     def _add_most(self, grid: Box, row: int) -> None:
@@ -358,7 +361,7 @@ class FiltersCard:
         box = Box(grid)
         box.grid(row=row, column=1, columnspan=2, sticky="w", pady=px(4))
         self._most = Field(
-            box, lambda text: presenter.set_field(name, text), 10, explain(DataConfig, name)
+            box, lambda text: presenter.filters.set_field(name, text), 10, explain(DataConfig, name)
         )
         self._most.entry.pack(side="left")
         usual = (("1k", 1000), ("10k", 10_000), ("50k", 50_000), ("All", None))
@@ -367,7 +370,7 @@ class FiltersCard:
             [
                 (
                     text,
-                    partial(presenter.set_value, name, n),
+                    partial(presenter.filters.set_value, name, n),
                     f"{n:,} files" if n else "No limit",
                 )
                 for text, n in usual
@@ -382,11 +385,11 @@ class FiltersCard:
         box.grid(row=row, column=1, columnspan=2, sticky="w", pady=px(4))
         self._shuffle = check(
             box, "Random choice, seed", False,
-            lambda on: presenter.set_value("shuffle", on), explain(DataConfig, "shuffle"),
+            lambda on: presenter.filters.set_value("shuffle", on), explain(DataConfig, "shuffle"),
         )  # fmt: skip
         self._shuffle.pack(side="left", padx=(0, px(8)))
         self._seed = Field(
-            box, lambda text: presenter.set_field("shuffle_seed", text), 8,
+            box, lambda text: presenter.filters.set_field("shuffle_seed", text), 8,
             explain(DataConfig, "shuffle_seed"),
         )  # fmt: skip
         self._seed.entry.pack(side="left")
@@ -398,7 +401,7 @@ class FiltersCard:
         box = Box(grid)
         box.grid(row=row, column=1, columnspan=2, sticky="ew", pady=px(4))
         self._share = Field(
-            box, lambda text: presenter.set_field(name, text), 6, explain(DataConfig, name)
+            box, lambda text: presenter.filters.set_field(name, text), 6, explain(DataConfig, name)
         )
         self._share.entry.pack(side="left")
         label(box, "%", "body", "muted").pack(side="left", padx=(px(6), px(4)))
@@ -408,7 +411,7 @@ class FiltersCard:
             [
                 (
                     text,
-                    partial(presenter.set_value, name, n),
+                    partial(presenter.filters.set_value, name, n),
                     f"{text} %" if n else "By the size",
                 )
                 for text, n in usual
@@ -507,7 +510,7 @@ class UnusedCard:
         self.card = Card(master, "Used and not used", "list-check")
         self._all = button(
             self.card.head, "Show files", "table", "ghost", True,
-            presenter.open_unused, "List the files that are not used, of the chosen reason or of all.",
+            presenter.files.open_unused, "List the files that are not used, of the chosen reason or of all.",
         )  # fmt: skip
         self._all.pack(side="right")
         self._sum = wrap(label(self.card.body, "", "caption", "fg2", justify="left"))
@@ -520,7 +523,7 @@ class UnusedCard:
         ]
         self._table = VTable(
             self._holder, cols, row_height=ROW, on_select=self._select,
-            on_open=lambda i: presenter.open_files("unused", self._reasons[i]),
+            on_open=lambda i: presenter.files.open("unused", self._reasons[i]),
             tip="Reasons. Return or a double click lists the files.",
         )  # fmt: skip
         self._table.pack(fill="both", expand=True)
@@ -528,18 +531,18 @@ class UnusedCard:
         self._links = Box(self.card.body)
         self._used = button(
             self._links, "Files in use", None, "link", True,
-            lambda: presenter.open_files("used"), "List every file that is used.",
+            lambda: presenter.files.open("used"), "List every file that is used.",
         )  # fmt: skip
         self._used.pack(side="left")
         self._converted = button(
             self._links, "", None, "link", True,
-            lambda: presenter.open_files("converted"),
+            lambda: presenter.files.open("converted"),
             "Files in an old encoding that were read beyond doubt and turned into Unicode.",
         )  # fmt: skip
         self._links.pack(fill="x", pady=(px(6), 0))
 
     def _select(self, row: int) -> None:
-        self._presenter.explain_reason(self._reasons[row])
+        self._presenter.files.explain_reason(self._reasons[row])
 
     def show(self, state: State) -> None:
         """Bring it up to date."""

@@ -6,7 +6,8 @@ from sllm_core import fmt
 from sllm_ui import paths
 from sllm_ui.tabs.data.figures import REASONS
 from sllm_ui.tabs.data.parts import Field
-from sllm_ui.tabs.data.presenter import Presenter, State
+from sllm_ui.tabs.data.presenter import Presenter
+from sllm_ui.tabs.data.state import State
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.controls import Segmented, button, combo
 from sllm_ui.widgets.kit import Box, Card, Desk, Elided, label, px
@@ -40,17 +41,17 @@ class FilesPage(Box):
         top = Box(self)
         top.pack(fill="x", pady=(0, px(12)))
         back = button(
-            top, "Back", "arrow-left", small=True, command=presenter.close_files, tip="Back to Data"
+            top, "Back", "arrow-left", small=True, command=presenter.files.close, tip="Back to Data"
         )
         back.pack(side="left")
         name = next(words for words, key in KINDS.items() if key == kind)
         kinds = Segmented(
-            top, list(KINDS), name, lambda words: presenter.filter_files(kind=KINDS[words]),
+            top, list(KINDS), name, lambda words: presenter.files.filter(kind=KINDS[words]),
             tips=["Files that are read.", "Skipped and failed files.", "From an old encoding."],
         )  # fmt: skip
         kinds.pack(side="left", padx=px(12))
         self._search = Field(
-            top, lambda text: presenter.filter_files(search=text.strip()), 22,
+            top, lambda text: presenter.files.filter(search=text.strip()), 22,
             "Show only files whose path holds this.",
         )  # fmt: skip
         kit.picture(top, "search", 14, "muted").pack(side="left", padx=(0, px(6)))
@@ -78,8 +79,8 @@ class FilesPage(Box):
         self._look.pack(side="right")
         self._meaning = Elided(self.card.body, "", "caption", "fg2")
         self._table = VTable(
-            self.card.body, COLS[kind], on_select=presenter.select_file,
-            on_open=presenter.open_file, tip="Files. Return shows the chosen one in the preview.",
+            self.card.body, COLS[kind], on_select=presenter.files.select,
+            on_open=presenter.files.show, tip="Files. Return shows the chosen one in the preview.",
         )  # fmt: skip
         self._table.pack(fill="both", expand=True)
         self._none = label(self._table, "", "body", "muted")
@@ -90,21 +91,21 @@ class FilesPage(Box):
 
     def _choose_reason(self, words: str) -> None:
         place = self._choice.cget("values").index(words) if words != ALL else 0
-        self._presenter.filter_files(reason=self._reasons[place])
+        self._presenter.files.filter(reason=self._reasons[place])
 
     def _copy_list(self) -> None:
         def copied(text: str, n: int) -> None:
             self._desk.copy(text)
             self._desk.toast("good", "Copied", f"{n:,} {'path' if n == 1 else 'paths'}.")
 
-        self._presenter.copy_files(copied)
+        self._presenter.files.copy(copied)
 
     def _open(self) -> None:
         if self._table.selected is not None:
-            self._presenter.open_file(self._table.selected)
+            self._presenter.files.show(self._table.selected)
 
     def _show_folder(self) -> None:
-        place = self._presenter.file_place(self._table.selected or 0)
+        place = self._presenter.files.place(self._table.selected or 0)
         if place is not None and not paths.reveal(place):
             self._desk.toast("warn", "No file manager was found", fmt.path_text(str(place)))
 
@@ -130,7 +131,7 @@ class FilesPage(Box):
             self._none.place_forget()
         for made in (self._copy, self._look, self._reveal):
             kit.enable(made, bool(n), "The list is empty.")
-        chosen = self._presenter.file(files.selected) if n else None
+        chosen = self._presenter.files.file(files.selected) if n else None
         reason = files.query.reason or (chosen.reason if chosen else "")
         words = ": ".join(REASONS[reason]) if reason in REASONS else ""
         self._meaning.set_text(words)
@@ -150,7 +151,7 @@ class FilesPage(Box):
             self._choice.set_value(words[place])
 
     def _cells(self, row: int) -> tuple[Any, ...]:
-        file = self._presenter.file(row)
+        file = self._presenter.files.file(row)
         if file is None:
             return ("Reading", *[""] * (len(COLS[self._kind]) - 1))
         size = fmt.size(file.size)

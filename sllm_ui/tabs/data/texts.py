@@ -7,7 +7,8 @@ from sllm_core.config import TokenizerConfig
 from sllm_core.messages import TokenizerReport
 from sllm_ui.tabs.data.figures import percent, token_ranges
 from sllm_ui.tabs.data.parts import Figure
-from sllm_ui.tabs.data.presenter import Presenter, State
+from sllm_ui.tabs.data.presenter import Presenter
+from sllm_ui.tabs.data.state import State
 from sllm_ui.tabs.data.words import prepared_words
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.bars import Bars, Stack, Stepper
@@ -30,7 +31,7 @@ class TokenizerCard:
         self._badge.pack(side="right")
         body = self.card.body
         self._state = wrap(label(body, "", "caption", "fg2", justify="left"))
-        self._form = Form(body, TokenizerConfig, ["target_vocab_size"], presenter.set_field)
+        self._form = Form(body, TokenizerConfig, ["target_vocab_size"], presenter.filters.set_field)
         self._form.pack(fill="x")
         self._add_advice(body)
         self._add_figures(body)
@@ -95,7 +96,7 @@ class TokenizerCard:
         section = Section(body, "Advanced", is_open=is_open, on_toggle=presenter.open_advanced)
         section.pack(fill="x")
         names = ["split", "min_frequency", "tokenizer_sample_bytes"]
-        self._advanced = Form(section.body, TokenizerConfig, names, presenter.set_field)
+        self._advanced = Form(section.body, TokenizerConfig, names, presenter.filters.set_field)
         self._advanced.pack(fill="x")
         self._section = section
 
@@ -170,7 +171,7 @@ class ReportSection:
         kit.tooltip(self._line, "A line of your text; each tint is one token.")
         tint(self._line)
         self._again = button(
-            body, "Measure again", "arrow-repeat", "ghost", True, presenter.ask_report,
+            body, "Measure again", "arrow-repeat", "ghost", True, presenter.reading.ask_report,
             "Measure on a sample of the project's files; takes seconds.",
         )  # fmt: skip
         self._again.pack(anchor="w", pady=(px(6), 0))
@@ -293,7 +294,13 @@ class PreviewCard:
         self.card = Card(master, "Preview", "eye")
         head = self.card.head
         self._next = button(
-            head, "", "chevron-right", "ghost", True, lambda: presenter.step_file(1), "Next file"
+            head,
+            "",
+            "chevron-right",
+            "ghost",
+            True,
+            lambda: presenter.reading.step_file(1),
+            "Next file",
         )
         self._back = button(
             head,
@@ -301,11 +308,11 @@ class PreviewCard:
             "chevron-left",
             "ghost",
             True,
-            lambda: presenter.step_file(-1),
+            lambda: presenter.reading.step_file(-1),
             "Previous file",
         )
         self._choose = button(
-            head, "", "search", "ghost", True, lambda: presenter.open_files("used"),
+            head, "", "search", "ghost", True, lambda: presenter.files.open("used"),
             "Find a file in the list of all files in use.",
         )  # fmt: skip
         for made in (self._next, self._back, self._choose):
@@ -319,12 +326,12 @@ class PreviewCard:
         row = Box(self.card.body)
         row.pack(fill="x", pady=(px(6), 0))
         self._raw = Segmented(
-            row, ["Text", "Bytes"], "Text", lambda value: presenter.show_raw(value == "Bytes"),
+            row, ["Text", "Bytes"], "Text", lambda value: presenter.reading.show_raw(value == "Bytes"),
             tips=["As training reads it.", "As it lies on the disk."],
         )  # fmt: skip
         self._raw.pack(side="left")
         self._borders = check(
-            row, "Show boundaries", True, presenter.show_boundaries,
+            row, "Show boundaries", True, presenter.reading.show_boundaries,
             "Colour the tokens, so that their borders can be seen.",
         )  # fmt: skip
         self._borders.pack(side="right")

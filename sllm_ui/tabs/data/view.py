@@ -6,7 +6,8 @@ from typing import Any
 from sllm_ui.tabs.data.cards import Ask, FiltersCard, SourcesCard, TypesCard, UnusedCard
 from sllm_ui.tabs.data.figures import TILES, TIPS
 from sllm_ui.tabs.data.files_page import FilesPage
-from sllm_ui.tabs.data.presenter import Presenter, State
+from sllm_ui.tabs.data.presenter import Presenter
+from sllm_ui.tabs.data.state import State
 from sllm_ui.tabs.data.texts import (
     MAX_LINES,
     MIN_LINES,
@@ -42,7 +43,7 @@ class View(Box):
         self._timers: dict[str, str] = {}
         self._is_pasting = False
         self.bind("<Destroy>", self._on_destroy, "+")
-        self._after("wake", WAKE_MS, presenter.wake)
+        self._after("wake", WAKE_MS, presenter.reading.wake)
 
     def _on_destroy(self, event: "tk.Event[tk.Misc]") -> None:
         if event.widget is self:
@@ -105,7 +106,7 @@ class View(Box):
 
     def _watch_scan(self) -> None:
         def look() -> None:
-            self._presenter.tick()
+            self._presenter.filters.tick()
             if self._presenter.store.state.is_scan_due:
                 self._watch_scan()
 
@@ -126,7 +127,7 @@ class View(Box):
 
         def keep(_: object = None) -> None:
             if fields["text"].winfo_exists():
-                presenter.edit_paste(
+                presenter.pasting.edit(
                     fields["name"].get_value(), fields["text"].get("1.0", "end-1c")
                 )
 
@@ -150,11 +151,11 @@ class View(Box):
         def add() -> None:
             self._is_pasting = False
             now = presenter.store.state.paste or ("", "")
-            presenter.add_paste(*now)
+            presenter.pasting.add(*now)
 
         def cancel() -> None:
             self._is_pasting = False
-            presenter.cancel_paste()
+            presenter.pasting.cancel()
 
         self._is_pasting = True
         self._desk.dialogs.custom(
