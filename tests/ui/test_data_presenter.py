@@ -939,16 +939,16 @@ def test_tokens_are_placed_by_line_and_column_without_their_newlines():
 
 
 def test_next_and_previous_go_round(session, with_files):
-    with_files.step_file(-1)
+    with_files.reading.step_file(-1)
     settle(session, lambda: with_files.store.state.preview.position == 4)
     assert with_files.store.state.preview.file.name == "d/000004.txt"
-    with_files.step_file(1)
+    with_files.reading.step_file(1)
     settle(session, lambda: with_files.store.state.preview.position == 0)
 
 
 def test_an_answer_that_is_no_longer_wanted_is_not_shown(session, with_files):
     old = len(session.calls)
-    with_files.show_raw(True)
+    with_files.reading.show_raw(True)
     assert looks(session, "preview")[-1]["raw"] is True
     answer(session, m.Preview(old, "old", "old", 3))
     assert with_files.store.state.preview.answer is None
@@ -977,11 +977,11 @@ def test_the_report_is_asked_once_for_each_tokenizer(session, with_files):
 
 
 def test_a_chosen_file_of_the_list_is_shown_in_the_preview(session, with_files):
-    with_files.open_files("used")
+    with_files.files.open("used")
     settle(session, lambda: with_files.store.state.files.total == 5)
-    with_files.file(3)
-    settle(session, lambda: with_files.file(3))
-    with_files.open_file(3)
+    with_files.files.file(3)
+    settle(session, lambda: with_files.files.file(3))
+    with_files.files.show(3)
     state = with_files.store.state
     assert (state.page, state.preview.file.name, state.preview.position) == (
         "main",
@@ -998,8 +998,8 @@ def test_the_preview_comes_back_when_the_lock_becomes_ours(session, with_files):
 
 
 def test_another_project_starts_with_a_clean_tab(session, with_files, tmp_path):
-    with_files.set_field("max_files", "x")
-    with_files.open_files("used")
+    with_files.filters.set_field("max_files", "x")
+    with_files.files.open("used")
     session.create(tmp_path / "other", [])
     state = with_files.store.state
     assert (state.mode, state.page, state.errors, state.preview.file) == ("empty", "main", {}, None)

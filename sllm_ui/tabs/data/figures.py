@@ -23,10 +23,11 @@ MOST_CHIPS = 23  # beside that of names without an ending
 FEW = 10  # tokens a parameter: amber below
 BYTE_VOCAB = advice.PLAIN_BYTES
 TEXT_TYPES = (
-    ".txt", ".md", ".rst", ".tex", ".bib", ".html", ".htm", ".srt", ".po", ".csv", ".tsv", ".log",
+    ".txt", ".md", ".rst", ".tex", ".bib", ".html", ".htm", ".epub", ".docx", ".pdf", ".srt", ".po",
+    ".csv", ".tsv", ".parquet", ".log",
 )  # fmt: skip
 CODE_TYPES = tuple(
-    ".py .pyi .c .h .cc .cpp .hpp .rs .go .java .js .mjs .ts .tsx .jsx .cs .rb .php .css .json "
+    ".py .pyi .ipynb .c .h .cc .cpp .hpp .rs .go .java .js .mjs .ts .tsx .jsx .cs .rb .php .css .json "
     ".jsonl .xml .yaml .yml .toml .ini .cfg .sql .sh .bash .bat .ps1 .kt .swift .scala .lua .pl .r "
     ".jl .hs .ml .ex .erl .clj .lisp .vim .cmake .asm .s .proto".split()
 )

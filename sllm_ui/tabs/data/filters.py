@@ -16,7 +16,6 @@ from sllm_ui.tabs.data.state import State, refuse
 
 RESCAN_AFTER_S = 1.0  # after the last change of a filter
 # Fields of the forms; sizes, most files and the share have words of their own.
-# Fields of the forms; sizes, most files and the share have words of their own.
 DATA_FIELDS = (
     "recursive", "min_file_bytes", "max_file_bytes", "max_files", "shuffle", "shuffle_seed",
     "val_split",
@@ -250,19 +249,6 @@ class Filters:
         self._session.change({name: getattr(default, name) for name in names})
         self._rescan_soon()
         self._refresh()
-
-    def open_advanced(self, is_open: bool) -> None:
-        """The rarely used settings of the tokenizer."""
-        self._store.update(is_advanced_open=is_open)
-
-    def open_report(self, is_open: bool) -> None:
-        """The tokenizer's report in full."""
-        self._store.update(is_report_open=is_open)
-
-    def take_proposal(self) -> None:
-        """The vocabulary that suits the text."""
-        if self._store.state.tokenizer.proposal:
-            self.set_value("target_vocab_size", self._store.state.tokenizer.proposal)
 
 
 def _section_of(name: str) -> type:
