@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from sllm_core import metrics
 from sllm_core.device import Device
-from sllm_core.model import GPT
+from sllm_core.model import GPT, IGNORED, lesson
 from sllm_core.tokenizer import Tokenizer
 
 
@@ -31,13 +31,23 @@ class Evaluation:
 
 
 def evaluate(
-    model: GPT, batches: Iterable[npt.NDArray[Any]], tokenizer: Tokenizer, device: Device
+    model: GPT,
+    batches: Iterable[npt.NDArray[Any]],
+    tokenizer: Tokenizer,
+    device: Device,
+    *,
+    is_apart: bool = False,
 ) -> Evaluation | None:
     """Measure ``model`` on windows (n, T + 1); None when there are none.
 
     Dropout is off meanwhile. A target's loss counts once; special targets (they stand for no
     bytes) are left out of bits per byte, on both sides of the division.
+
+    Args:
+        is_apart: keep documents apart, as for a model that was trained so: it has never looked
+            over a border, nor learnt how a document begins, so neither is measured.
     """
+    border = tokenizer.eos_id if is_apart else None
     token_bytes = torch.from_numpy(tokenizer.token_bytes()).to(device.torch)
     was_training = model.training
     model.eval()
@@ -46,10 +56,13 @@ def evaluate(
     try:
         for windows in batches:
             ids = torch.from_numpy(windows.astype(np.int64)).to(device.torch)
+            inputs, targets, documents = lesson(ids, border)
             with torch.inference_mode(), device.autocast():
-                logits = model(ids[:, :-1])
-            targets = ids[:, 1:].flatten()
+                logits = model(inputs, documents=documents)
+            targets = targets.flatten()
             losses = F.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="none")
+            counts = targets != IGNORED
+            losses, targets = losses[counts], targets[counts]
             sizes = token_bytes[targets]
             nats += float(losses.double().sum())
             text_nats += float(losses.double()[sizes > 0].sum())

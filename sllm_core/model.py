@@ -19,6 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from sllm_core.config import ModelConfig
 
+IGNORED = -100  # a target that does not count (the number that torch's own loss leaves out)
+
 
 class Cache:
     """Keys and values of the tokens seen so far, so that each new token costs one step."""
@@ -64,9 +66,23 @@ def rope_table(head_dim: int, max_seq_len: int, theta: float) -> tuple[Tensor, T
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn queries or keys x (B, H, T, D) by their positions' cos, sin (T, D)."""
+    """Turn queries or keys x (B, H, T, D) by their positions' cos, sin (T, D) or (B, 1, T, D)."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+def keep_apart(documents: Tensor) -> tuple[Tensor, Tensor]:
+    """What keeps the documents of a window apart, from each token's document (B, T).
+
+    Returns:
+        Positions (B, T) that begin anew with each document, and the mask (B, 1, T, T) that is true
+        where a token may look: at its own document, up to itself.
+    """
+    order = torch.arange(documents.shape[1], device=documents.device)
+    is_first = documents.diff(dim=1, prepend=documents[:, :1] - 1) != 0
+    begins = torch.where(is_first, order, 0).cummax(dim=1).values
+    is_own = documents[:, None, :, None] == documents[:, None, None, :]
+    return order - begins, is_own & (order <= order[:, None])
 
 
 class Attention(nn.Module):
@@ -87,8 +103,14 @@ class Attention(nn.Module):
             self.q_norm = make_norm(config, self.head_dim)
             self.k_norm = make_norm(config, self.head_dim)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None, cache: Cache | None) -> Tensor:
-        """X (B, T, C) -> (B, T, C)."""
+    def forward(
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor] | None,
+        cache: Cache | None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """X (B, T, C) -> (B, T, C); ``mask`` (B, 1, T, T) is true where a token may look."""
         B, T, _ = x.shape
         sizes = [n * self.head_dim for n in (self.n_heads, self.n_kv_heads, self.n_kv_heads)]
         q, k, v = (
@@ -99,7 +121,7 @@ class Attention(nn.Module):
             q, k = self.q_norm(q.float()), self.k_norm(k.float())  # autocast gives halves
         if rope is not None:
             q, k = rotate(q, *rope).to(v.dtype), rotate(k, *rope).to(v.dtype)
-        mask, is_causal = None, T > 1
+        is_causal = mask is None and T > 1
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
             if is_causal and cache.length:  # new token i sees the stored ones and new ones up to i
@@ -146,9 +168,15 @@ class Block(nn.Module):
         self.post_attention_layernorm = make_norm(config, config.d_model)
         self.mlp = Mlp(config)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None, cache: Cache | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor] | None,
+        cache: Cache | None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """X (B, T, C) -> (B, T, C)."""
-        x = x + self.self_attn(self.input_layernorm(x), rope, cache)
+        x = x + self.self_attn(self.input_layernorm(x), rope, cache, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -183,7 +211,12 @@ class GPT(nn.Module):
             self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
 
     def forward(
-        self, ids: Tensor, cache: Cache | None = None, *, last_only: bool = False
+        self,
+        ids: Tensor,
+        cache: Cache | None = None,
+        *,
+        last_only: bool = False,
+        documents: Tensor | None = None,
     ) -> Tensor:
         """Predict each next token.
 
@@ -191,6 +224,8 @@ class GPT(nn.Module):
             ids: tokens (B, T); with a cache they come behind those it holds.
             cache: keys and values seen before; it is extended by T.
             last_only: logits of the last position only (B, 1, V).
+            documents: the number of each token's document (B, T); a token then sees its own only,
+                and each counts its positions from 0. Not together with a cache.
 
         Returns:
             Logits (B, T, V) in the precision of the matrix products.
@@ -198,18 +233,24 @@ class GPT(nn.Module):
         T = ids.shape[1]
         start = cache.length if cache else 0
         assert start + T <= (self.config.max_seq_len), (start, T)
+        assert cache is None or documents is None
+        places: slice | Tensor = slice(start, start + T)
+        mask = None
+        if documents is not None:
+            places, mask = keep_apart(documents)
         x = self.embed_tokens(ids)  # (B, T, C)
         rope = None
         if self.is_rotary:
-            rope = self.cos[start : start + T], self.sin[start : start + T]
+            cos, sin = self.cos[places], self.sin[places]  # (T, D) or (B, T, D)
+            rope = (cos, sin) if documents is None else (cos[:, None], sin[:, None])
         else:
-            x = x + self.pos_emb.weight[start : start + T]
+            x = x + self.pos_emb.weight[places]
         x = self.dropout(x)
         for block in self.layers:
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, rope, cache, use_reentrant=False)
+                x = checkpoint(block, x, rope, cache, mask, use_reentrant=False)
             else:
-                x = block(x, rope, cache)
+                x = block(x, rope, cache, mask)
         if cache:
             cache.length += T
         x = self.norm(x[:, -1:] if last_only else x)
@@ -253,7 +294,8 @@ class _ChunkedLoss(torch.autograd.Function):
         rows = logits.split(_ChunkedLoss.N_ROWS)
         log_sums = torch.cat([row.float().logsumexp(dim=-1) for row in rows])  # (N)
         ctx.save_for_backward(logits, targets, log_sums)
-        return (log_sums - logits.gather(-1, targets[:, None]).squeeze(-1).float()).sum()
+        chosen = logits.gather(-1, targets.clamp(min=0)[:, None]).squeeze(-1).float()
+        return (log_sums - chosen).masked_fill(targets == IGNORED, 0.0).sum()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
@@ -263,9 +305,29 @@ class _ChunkedLoss(torch.autograd.Function):
         parts = (x.split(_ChunkedLoss.N_ROWS) for x in (logits, targets, log_sums, result))
         for row, target, log_sum, out in zip(*parts, strict=True):
             softmax = (row.float() - log_sum[:, None]).exp_()
-            softmax[torch.arange(len(target)), target] -= 1.0
-            out.copy_(softmax.mul_(gradients[0]))
+            softmax[torch.arange(len(target)), target.clamp(min=0)] -= 1.0
+            weight = gradients[0].masked_fill(target == IGNORED, 0.0)  # (N)
+            out.copy_(softmax.mul_(weight[:, None]))
         return result, None
+
+
+def lesson(ids: Tensor, eos_id: int | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What windows of ids (B, T + 1) teach.
+
+    Args:
+        ids: the windows.
+        eos_id: the end of documents that are kept apart; None reads over their borders.
+
+    Returns:
+        Inputs (B, T), targets (B, T) and the number of each input's document (B, T) or None. Where
+        documents are apart nothing foretells how one begins: that target is ``IGNORED``.
+    """
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    if eos_id is None:
+        return inputs, targets, None
+    is_end = inputs == eos_id
+    documents = is_end.cumsum(dim=1) - is_end.long()  # an [EOS] belongs to what it ends
+    return inputs, targets.masked_fill(is_end, IGNORED), documents
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -273,7 +335,7 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         logits: (B, T, V).
-        targets: ids of the next tokens (B, T).
+        targets: ids of the next tokens (B, T); those that are ``IGNORED`` do not count.
     """
     logits, targets = logits.flatten(0, 1), targets.flatten()
     if logits.is_cuda:  # there many small steps would cost more than they save

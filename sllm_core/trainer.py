@@ -41,7 +41,7 @@ from sllm_core.messages import (
     Stopped,
     Validation,
 )
-from sllm_core.model import GPT, next_token_loss
+from sllm_core.model import GPT, lesson, next_token_loss
 from sllm_core.sampler import write
 from sllm_core.tokenizer import Tokenizer
 
@@ -109,6 +109,8 @@ class Trainer:
         self.model, self.train = inputs.model, inputs.train
         assert self.train.batch_size is not None
         self.batch_size: int = self.train.batch_size
+        is_apart = self.train.document_masking
+        self.border = inputs.tokenizer.eos_id if is_apart else None  # between documents
         self.optimizer = probe.build_optimizer(self.model, self.train)
         self._saved_now = inputs.desired().save_now
         self._live: dict[str, Any] = {}  # what was asked while it goes on, over inputs.train
@@ -282,24 +284,27 @@ class Trainer:
         self._note_step(loss, norm, multiplier, is_finite, time.monotonic() - begun)
 
     def _gradients(self, batch: npt.NDArray[Any]) -> tuple[float, float]:
-        """Gradients of the mean loss over all tokens of ``batch`` (batch_size, T + 1).
+        """Gradients of the mean loss over all targets of ``batch`` (batch_size, T + 1) that count.
 
         Returns:
             Loss in nats a token and the norm of all gradients before clipping.
         """
         device, state = self.inputs.device, self.state
         torch.manual_seed(derive_seed(self.train.seed, state.step, 11))
-        n_tokens = self.batch_size * self.train.seq_len
+        n_targets = self.batch_size * self.train.seq_len
+        if self.border is not None:  # of the whole batch, so that the micro-batch changes nothing
+            n_targets = max(1, int((batch[:, :-1] != self.border).sum()))
         total = torch.zeros((), device=device.torch)
         for first in range(0, self.batch_size, state.micro_batch_size):
             if self.inputs.desired().state == "stop":
                 raise _StopAsked
             rows = batch[first : first + state.micro_batch_size]
             ids = torch.from_numpy(rows.astype(np.int64)).to(device.torch, non_blocking=True)
+            inputs, targets, documents = lesson(ids, self.border)
             kind = faults.passage("step.forward")
             with device.autocast():
-                logits = self.model(ids[:, :-1])
-            loss = next_token_loss(logits, ids[:, 1:]) / n_tokens
+                logits = self.model(inputs, documents=documents)
+            loss = next_token_loss(logits, targets) / n_targets
             if kind == "nan":
                 loss = loss * math.nan
             faults.passage("step.backward")
@@ -469,7 +474,13 @@ class Trainer:
             )
             try:
                 faults.passage("validate")
-                return evaluate(self.model, windows, self.inputs.tokenizer, self.inputs.device)
+                return evaluate(
+                    self.model,
+                    windows,
+                    self.inputs.tokenizer,
+                    self.inputs.device,
+                    is_apart=self.train.document_masking,
+                )
             except (RuntimeError, MemoryError) as problem:
                 if not devices.is_out_of_memory(problem) or chunk == 1:
                     raise
