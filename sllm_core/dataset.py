@@ -58,6 +58,7 @@ class Manifest:
     source_ranges: dict[str, list[list[int]]] = field(
         default_factory=dict
     )  # side -> [id, from, to)
+    parent: str = ""  # dataset_id of the version that this one took the place of
     format_version: int = FORMAT_VERSION
 
 
