@@ -8,17 +8,18 @@ Without the `tokenizers` package (or for very little text) the 256 bytes alone a
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sllm_core.engines import HOSTILE_TEXTS as HOSTILE_TEXTS
+from sllm_core.engines import LADDER, Codebook, Ids, Ladder, Lengths, Texts
+from sllm_core.engines import refuse as _refuse
 from sllm_core.errors import TokenizerError
 from sllm_core.project import write_text
-
-Ids = npt.NDArray[np.uint32]
 
 SPECIALS = (
     "[PAD]", "[UNK]", "[BOS]", "[EOS]", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>",
@@ -39,25 +40,6 @@ PATTERNS = {
     "qwen2": _WORDS + r"\p{N}" + _REST,
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
 }
-# Texts on which an encoder must agree with `tokenizers` before it is trusted.
-HOSTILE_TEXTS = (
-    "",
-    " ",
-    "a" * 3000,
-    " " * 3000,
-    "\n" * 3000,
-    "\r\n\r\n a\r b",
-    "[EOS] <|end|> [PAD]<|endoftext|></s>",
-    "It's I'LL we'Ve DON'T 'tis",
-    "\u017f 'ſ ı İ ß ŉ",
-    "12345678901 1,234.5e-6 ½ ٣٤",
-    "日本語のテキスト。中文字符！한국어",
-    "مرحبا بالعالم \u200f\u202eabc",
-    "👩‍👩‍👧‍👦 🏳️‍🌈 e\u0301\u0301 \U0001f600",
-    "\x00\x01\x7f\u0085\u2028\u2029\u00a0\ufeff\ufffd\U0010ffff",
-    "def f(x):\n\treturn x  # tab\n\n\n    y = [1,\n         2]\n",
-    "trailing spaces   \n   leading\n \n\t\n",
-)
 
 
 @functools.cache
@@ -69,24 +51,19 @@ def byte_letters() -> dict[str, int]:
     return letters | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
-class Engine(Protocol):
-    """Something that turns text into ids."""
-
-    def __call__(self, text: str) -> Ids:
-        """Ids of a text, special spellings taken as text."""
-
-
 class Tokenizer:
     """A tokenizer in use.
 
     Args:
         content: parsed `tokenizer.json`, checked by `check_schema`.
+        ladder: the encoders that may be used, the quickest first.
 
     Raises:
-        TokenizerError: the file's parts are not ones this program knows.
+        TokenizerError: the file's parts are not ones this program knows, or its merges need the
+            package `tokenizers`, which is not installed.
     """
 
-    def __init__(self, content: dict[str, Any]) -> None:
+    def __init__(self, content: dict[str, Any], ladder: Sequence[str] = LADDER) -> None:
         self.content = content
         self.split = check_schema(content)
         vocab: dict[str, int] = content["model"]["vocab"]
@@ -101,25 +78,41 @@ class Tokenizer:
         self.eos_id = next(self.specials[name] for name in _EOS_NAMES if name in self.specials)
         self.end_id = self.specials.get("<|end|>")
         self.sha256 = hashlib.sha256(canonical_json(content).encode()).hexdigest()
-        self.engine, self._encode = choose_engine(self)
+        book = Codebook(content, self.split, PATTERNS[self.split], self._bytes, self.sha256)
+        self._ladder = Ladder(book, ladder)
+
+    @property
+    def engine(self) -> str:
+        """Name of the encoder in use."""
+        return self._ladder.engine.name
+
+    @property
+    def engine_version(self) -> str:
+        """Its version; '' for plain bytes."""
+        return self._ladder.engine.version
 
     def encode(self, text: str) -> Ids:
         """Ids (uint32) of a text; never a special one."""
-        return self._encode(text)
+        return self._ladder.engine.encode(text)
 
-    def prove_engine(self, texts: Iterable[str]) -> bool:
-        """Compare the fast encoder with `tokenizers` on the user's own texts.
+    def encode_batch(self, texts: Texts) -> tuple[Ids, Lengths]:
+        """Ids of all documents in a row, and how many each has; as `encode` of each.
+
+        Args:
+            texts: documents, as text or as its UTF-8 bytes (which saves work); a few MB are right.
 
         Returns:
-            False when they differed and the exact one is used from now on.
+            An array that may not be written to, and a length for each document.
         """
-        if self.engine != "tiktoken":
-            return True
-        exact = _library_engine(self)
-        if all(np.array_equal(self._encode(text), exact(text)) for text in texts):
-            return True
-        self.engine, self._encode = "tokenizers", exact
-        return False
+        return self._ladder.engine.encode_batch(texts)
+
+    def prove_engine(self, texts: Iterable[str]) -> bool:
+        """Compare the fast encoder with `tokenizers` on the user's own texts and on long ones.
+
+        Returns:
+            False when they differed and a slower one is used from now on.
+        """
+        return self._ladder.prove(texts)
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes of tokens; special ones have none."""
@@ -135,7 +128,7 @@ class Tokenizer:
 
     def ranks(self) -> dict[bytes, int]:
         """Bytes -> id of every token but the special ones."""
-        return {part: number for number, part in enumerate(self._bytes) if part}
+        return self._ladder.book.ranks()
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` and a readable `vocab.txt`."""
@@ -167,15 +160,6 @@ def load(path: Path) -> Tokenizer:
     except (OSError, ValueError, RecursionError) as problem:
         raise _refuse(f"{path.name} cannot be read ({str(problem)[:80]})") from problem
     return Tokenizer(content)
-
-
-def _refuse(why: str) -> TokenizerError:
-    return TokenizerError(
-        "SCHEMA",
-        f"This tokenizer is not used: {why}.",
-        safe="Nothing was changed.",
-        todo="Use a byte-level BPE tokenizer.json (GPT-2, Llama 3 or Qwen2 kind), or train one.",
-    )
 
 
 def check_schema(content: Any) -> str:
@@ -314,6 +298,7 @@ def train(
     split: str = "llama3",
     min_frequency: int = 2,
     on_bytes: Callable[[int], None] = lambda _: None,
+    on_phase: Callable[[str], None] = lambda _: None,
 ) -> Tokenizer:
     """Learn merges from whole documents (line by line would never learn newline tokens).
 
@@ -322,7 +307,9 @@ def train(
         vocab_size: most tokens, special ones and bytes included.
         split: name of the word split.
         min_frequency: pairs seen less often are not merged.
-        on_bytes: told the characters fed so far.
+        on_bytes: told the bytes of text fed so far, in UTF-8.
+        on_phase: told ``feeding`` and, when all is fed, ``merging``: of that the library says nothing
+            until it is done, and it takes longer than the feeding.
     """
     if vocab_size <= BYTE_VOCAB_SIZE or not has_library():
         return byte_tokenizer(split)
@@ -346,10 +333,12 @@ def train(
 
     def feed() -> Iterator[str]:
         fed = 0
+        on_phase("feeding")
         for text in documents:
-            fed += len(text)
+            fed += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
             yield text
             on_bytes(fed)
+        on_phase("merging")
 
     library.train_from_iterator(feed(), trainer)
     model = json.loads(library.to_str())["model"]
@@ -373,79 +362,3 @@ def has_library() -> bool:
     except ImportError:
         return False
     return True
-
-
-def choose_engine(tokenizer: Tokenizer) -> tuple[str, Engine]:
-    """The fastest encoder that gives the same ids as `tokenizers` on the hostile texts (DATA 11).
-
-    Raises:
-        TokenizerError: merges need the package `tokenizers`, which is not installed.
-    """
-    if not tokenizer.content["model"]["merges"]:
-        return "bytes", _byte_engine(tokenizer)
-    if not has_library():
-        raise TokenizerError(
-            "MISSING",
-            "This tokenizer needs the package tokenizers.",
-            safe="Nothing was changed.",
-            todo="Install it: pip install tokenizers",
-        )
-    exact = _library_engine(tokenizer)
-    fast = _tiktoken_engine(tokenizer, exact)
-    if fast is not None and all(np.array_equal(fast(t), exact(t)) for t in HOSTILE_TEXTS):
-        return "tiktoken", fast
-    return "tokenizers", exact
-
-
-def _byte_engine(tokenizer: Tokenizer) -> Engine:
-    table = np.zeros(256, dtype=np.uint32)
-    for part, number in tokenizer.ranks().items():
-        table[part[0]] = number
-
-    def encode(text: str) -> Ids:
-        data = text.encode("utf-8", errors="replace")
-        return table[np.frombuffer(data, dtype=np.uint8)]
-
-    return encode
-
-
-def _library_engine(tokenizer: Tokenizer) -> Engine:
-    from tokenizers import Tokenizer as Library
-
-    # Only what turns text into ids; a special token stays one whatever the file calls it.
-    added = [item | {"special": True} for item in tokenizer.content["added_tokens"]]
-    needed = {"added_tokens": added, "post_processor": None, "decoder": None}
-    try:
-        library = Library.from_str(canonical_json(tokenizer.content | needed))
-    except BaseException as problem:  # a Rust panic is no Exception
-        if isinstance(problem, KeyboardInterrupt | SystemExit):
-            raise
-        raise _refuse(f"the tokenizers package refuses it ({str(problem)[:80]})") from problem
-    library.encode_special_tokens = True
-
-    def encode(text: str) -> Ids:
-        found = library.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False)
-        return np.array(found.ids, dtype=np.uint32)
-
-    return encode
-
-
-def _tiktoken_engine(tokenizer: Tokenizer, exact: Engine) -> Engine | None:
-    try:
-        import tiktoken
-    except ImportError:
-        return None
-    encoding = tiktoken.Encoding(
-        tokenizer.sha256[:8],
-        pat_str=PATTERNS[tokenizer.split],
-        mergeable_ranks=tokenizer.ranks(),
-        special_tokens={},
-    )
-
-    def encode(text: str) -> Ids:
-        try:
-            return encoding.encode_to_numpy(text, disallowed_special=())
-        except ValueError:  # its regex gives up on about a million blanks in a row
-            return exact(text)
-
-    return encode

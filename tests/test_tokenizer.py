@@ -63,11 +63,10 @@ def trained(request) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def all_five(tmp_path_factory):
-    """Each split trained, one plain-byte tokenizer, one without tiktoken."""
+def all_five():
+    """Each split trained, one plain-byte tokenizer, one with the slowest encoder."""
     made = {split: train(corpus(), 700, split=split) for split in SPLITS}
-    exact = train(corpus(), 700)
-    exact.engine, exact._encode = "tokenizers", tokenizer._library_engine(exact)
+    exact = Tokenizer(made["llama3"].content, ["tokenizers"])
     return made | {"bytes": byte_tokenizer(), "tokenizers": exact}
 
 
@@ -125,7 +124,6 @@ def test_ids_equal_those_of_the_library_on_the_saved_file(all_five, tmp_path):
 
 
 def test_ids_equal_those_of_tiktoken(trained):
-    assert trained.engine == "tiktoken"
     content = trained.content["model"]["vocab"]
     letters = tokenizer.byte_letters()
     ranks = {bytes(letters[c] for c in t): n for t, n in content.items() if n >= 16}
@@ -170,10 +168,12 @@ def test_the_minimum_frequency_prunes_the_vocabulary():
     assert sizes[0] > sizes[1] > sizes[2] == BYTE_VOCAB_SIZE
 
 
-def test_progress_counts_the_characters_that_were_fed():
+def test_progress_counts_true_bytes_and_tells_feeding_from_merging():
     told = []
-    train(corpus(5), 300, on_bytes=told.append)
-    assert told == list(np.cumsum([len(text) for text in corpus(5)]))
+    texts = [*corpus(5), "é日本" * 10, ""]
+    train(texts, 300, on_bytes=told.append, on_phase=told.append)
+    sizes = np.cumsum([len(text.encode()) for text in texts]).tolist()
+    assert told == ["feeding", *sizes, "merging"]
 
 
 @pytest.mark.parametrize(
@@ -229,28 +229,6 @@ def test_a_file_with_merges_names_the_missing_library(tmp_path, trained):
     done = run_python(program, tmp_path / "tokenizer.json")
     assert "E-TOK-MISSING" in done.stderr
     assert "pip install tokenizers" in done.stderr
-
-
-def test_without_tiktoken_the_library_encodes(trained, tmp_path):
-    trained.save(tmp_path)
-    program = (
-        "import sys; sys.modules['tiktoken'] = None\n"
-        "from pathlib import Path; from sllm_core import tokenizer as t\n"
-        "made = t.load(Path(sys.argv[1])); print(made.engine, made.encode('the quick [EOS]').tolist())"
-    )
-    done = run_python(program, tmp_path / "tokenizer.json")
-    assert done.stdout.strip() == f"tokenizers {trained.encode('the quick [EOS]').tolist()}"
-
-
-def test_an_encoder_that_differs_on_the_users_text_is_replaced(trained):
-    made = Tokenizer(trained.content)
-    wrong = made._encode
-    made._encode = lambda text: wrong(text.replace("fox", "dog"))
-    assert made.prove_engine(["no such word"])
-    assert made.engine == "tiktoken"
-    assert not made.prove_engine(["no such word", "a fox"])
-    assert made.engine == "tokenizers"
-    assert made.decode(made.encode("a fox")) == "a fox"
 
 
 # Files of strangers
@@ -329,7 +307,7 @@ def test_good_files_of_other_makers_are_accepted(tmp_path, name):
     library.encode_special_tokens = True
     for text in ["the other theme, the the", *NASTY[:12]]:
         assert made.encode(text).tolist() == library.encode(text, add_special_tokens=False).ids
-    for encode in (made.encode, tokenizer._library_engine(made)):
+    for encode in (made.encode, Tokenizer(made.content, ["tokenizers"]).encode):
         ids = encode("<tool_call> <|im_start|> <|endoftext|> <|end_of_text|>")
         assert not made.special_ids & set(ids.tolist())
         assert made.decode(ids) == "<tool_call> <|im_start|> <|endoftext|> <|end_of_text|>"
@@ -468,8 +446,9 @@ def test_hostile_files_are_refused_by_code(tmp_path, name):
 )
 def test_parts_that_are_not_needed_are_never_given_to_the_library(tmp_path, part):
     path = write(tmp_path / "tokenizer.json", GOOD["llama3"] | part)
-    made = tokenizer.load(path)
-    assert made.decode(tokenizer._library_engine(made)("the [EOS] the")) == "the [EOS] the"
+    quick = tokenizer.load(path)
+    for made in (quick, Tokenizer(quick.content, ["tokenizers"])):
+        assert made.decode(made.encode("the [EOS] the")) == "the [EOS] the"
 
 
 @pytest.mark.parametrize("number", range(12))
