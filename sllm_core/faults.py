@@ -26,6 +26,8 @@ POINTS = [
     "db.commit",
     "export.write",
     "scan.listed",
+    "trash.rename",
+    "trash.copy",
     "step.forward",
     "step.backward",
     "step.optimizer",
