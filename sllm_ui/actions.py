@@ -29,7 +29,7 @@ class Action:
         return "+".join(part for part in parts if part)
 
 
-TABS = ("data", "train", "test", "monitor")
+TABS = ("data", "refine", "train", "test", "monitor")
 
 # fmt: off
 ACTIONS: tuple[Action, ...] = (
@@ -44,6 +44,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("sample",          "Try the sample",          "Project", "Train on this Python's own library: about two minutes on a laptop.", "stars",      ()),
     Action("scan",            "Scan sources",            "Run",     "List the files of all sources again.",                      "arrow-repeat",        ("<F5>",)),
     Action("prepare",         "Prepare data",            "Run",     "Train the tokenizer if needed and encode all files.",       "gear-wide-connected", ()),
+    Action("analyse",         "Analyse files",           "Run",     "Score every used file, find copies, keys and personal data.", "search",            ()),
+    Action("move_to_trash",   "Move proposed files to trash", "Run", "Move what the rules propose into a folder _trash beside it. Undo brings it back.", "trash3", ()),
+    Action("exclude",         "Exclude proposed files",  "Run",     "Leave what the rules propose out, without moving a file.",  "slash-circle",        ()),
+    Action("undo_remove",     "Undo last removal",       "Run",     "Bring back the files that were moved or left out last.",    "arrow-counterclockwise", ()),
+    Action("report_csv",      "Report as CSV",           "Run",     "Write the table of files, with scores and reasons, for a spreadsheet.", "filetype-csv", ()),
+    Action("check_leaks",     "Check for leaks",         "Run",     "How much of the validation text, or of files of yours, stands in the training text.", "shield-exclamation", ()),
     Action("auto_select",     "Auto-Select",             "Run",     "Measure this computer and this data and propose settings.", "magic",               ()),
     Action("start",           "Start or write",          "Run",     "Start training; on the Test tab: write.",                   "play-fill",           ("<Control-Return>",)),
     Action("pause",           "Pause or resume",         "Run",     "Pause the run after this step, or let it go on.",           "pause-fill",          ("<Control-p>",)),
@@ -51,9 +57,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("stop",            "Stop",                    "Run",     "Save a checkpoint, then stop the run.",                     "stop-fill",           ("<Control-period>",)),
     Action("resume",          "Resume last run",         "Run",     "Go on from the newest checkpoint of the last run.",         "arrow-clockwise",     ("<Control-Shift-R>",)),
     Action("tab_data",        "Data",                    "Go to",   "Sources, files, tokenizer.",                                "database",            ("<Alt-Key-1>",)),
-    Action("tab_train",       "Train",                   "Go to",   "Model, settings and the run.",                              "graph-up",            ("<Alt-Key-2>",)),
-    Action("tab_test",        "Test",                    "Go to",   "Write with the model.",                                     "chat-square-text",    ("<Alt-Key-3>",)),
-    Action("tab_monitor",     "Monitor",                 "Go to",   "Runs, checkpoints and the machine.",                        "activity",            ("<Alt-Key-4>",)),
+    Action("tab_refine",      "Refine",                  "Go to",   "Scores, copies, keys: what should not be trained on.",      "funnel",              ("<Alt-Key-2>",)),
+    Action("tab_train",       "Train",                   "Go to",   "Model, settings and the run.",                              "graph-up",            ("<Alt-Key-3>",)),
+    Action("tab_test",        "Test",                    "Go to",   "Write with the model.",                                     "chat-square-text",    ("<Alt-Key-4>",)),
+    Action("tab_monitor",     "Monitor",                 "Go to",   "Runs, checkpoints and the machine.",                        "activity",            ("<Alt-Key-5>",)),
     Action("settings",        "Settings",                "Go to",   "Looks, places, behaviour.",                                 "gear",                ("<Control-comma>",)),
     Action("help",            "Help for this page",      "Go to",   "Explains what is in view.",                                 "question-circle",     ("<F1>",)),
     Action("keys",            "Keyboard shortcuts",      "Go to",   "All keys in one list.",                                     "keyboard",            ("<Shift-F1>",)),

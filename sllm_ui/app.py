@@ -113,7 +113,7 @@ class Window:
         )
         self.desk = Desk(
             dialogs=self.dialogs, toast=self.toasts.show, act=self.act, help=self.open_help,
-            copy=self.copy,
+            copy=self.copy, menu=self.menu.toggle,
         )  # fmt: skip
         self.sidebar = Sidebar(self.root, self.act, self._project_menu)
         self.sidebar.pack(side="left", fill="y")
@@ -338,6 +338,35 @@ class Window:
         """Tokenizer and token files."""
         self.session.work.prepare()
         self.show("data")
+
+    def do_analyse(self) -> None:
+        """Score the files; a second press stops it."""
+        self.show("refine")
+        self.presenter("refine").analyse()
+
+    def do_move_to_trash(self) -> None:
+        """Move what is proposed."""
+        self.show("refine")
+        self.presenter("refine").remove("trash")
+
+    def do_exclude(self) -> None:
+        """Leave out what is proposed."""
+        self.show("refine")
+        self.presenter("refine").remove("exclude")
+
+    def do_undo_remove(self) -> None:
+        """Bring back the last batch."""
+        self.presenter("refine").batches.undo_last()
+
+    def do_report_csv(self) -> None:
+        """Ask where, then write the table of files."""
+        self.show("refine")
+        self.views["refine"].ask_report()
+
+    def do_check_leaks(self) -> None:
+        """Ask what is compared with the training text."""
+        self.show("refine")
+        self.views["refine"].ask_leaks()
 
     def do_auto_select(self) -> None:
         """Measure and propose."""

@@ -25,12 +25,22 @@ STEPS = {
     "training": "Train",
     "saving": "Save",
 }
+# Steps of the jobs on the data alone; they join the others when a job says that it is at one.
+DATA_STEPS = {
+    "looking": "Learn what the text is like",
+    "scoring": "Score",
+    "comparing": "Look for copies",
+    "moving": "Move",
+    "restoring": "Put back",
+    "checking": "Check",
+}
 LIVE = frozenset({"starting", "running", "paused", "stopping"})
 LOG_LINES = 3000
 MEAN_OF = 50  # steps that the training loss on screen is the mean of
 PACE_OF = 200  # steps that the time left is measured on
 WARM_UP = 3  # steps at the start of a process that are slow and say nothing of the pace
 DIED = "E-WORKER-DIED"  # said for a process that ended without a last word
+Result = m.Refined | m.Removed | m.Restored | m.LeakReport
 _STEP_COLUMNS = ("step", "loss", "lr", "grad_norm", "tokens_per_sec", "tokens", "epoch", "time")
 _VAL_COLUMNS = ("step", "val_loss", "val_bpb", "time")
 
@@ -114,6 +124,7 @@ class RunState:
         self.saved: list[m.Saved] = []
         self.scanned: m.Scanned | None = None
         self.prepared: m.Prepared | None = None
+        self.result: Result | None = None  # of a job on the data
         self.end: m.Done | m.Stopped | m.Failed | None = None
         self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
         self.n_lines = 0  # of the log, those that fell off included
@@ -205,6 +216,8 @@ class RunState:
                     self.state = "done"
             case m.Prepared():
                 self.prepared, self._reached = message, "windows"
+            case m.Refined() | m.Removed() | m.Restored() | m.LeakReport():
+                self.result = message
             case m.Resumed():
                 self._rewind(message.step, is_replay=is_replay)
             case m.StateChanged():
@@ -219,6 +232,8 @@ class RunState:
 
     def _progress(self, message: m.Progress, time: float) -> None:
         step = self.steps.get(message.step_name)
+        if step is None and message.step_name in DATA_STEPS:
+            step = self.steps[message.step_name] = StepState()
         if step is None:
             return
         if message.state == "done":

@@ -16,10 +16,20 @@ from sllm_ui.events import (
     RunsChanged,
     VitalsChanged,
 )
-from sllm_ui.runstate import STEPS, RunState
+from sllm_ui.runstate import DATA_STEPS, STEPS, RunState
 from sllm_ui.session import Session
 
 GIB = 1 << 30
+REFINING = frozenset({"refine", "remove", "restore", "leaks"})  # jobs that belong to the Refine tab
+WORDS = {
+    "scan": "Scanning",
+    "prepare": "Preparing",
+    "refine": "Analysing",
+    "remove": "Moving",
+    "restore": "Putting back",
+    "leaks": "Checking",
+    "clear": "Clearing",
+}
 
 
 @dataclass(frozen=True)
@@ -166,9 +176,10 @@ def _share(value: float | None, whole: float | None) -> float | None:
 def dots(s: Session) -> dict[str, str]:
     """The state of each tab: empty, ready, running, done or failed."""
     data = "empty"
-    if s.is_on_data:
+    job, is_refining = s.data_job, s.data_job is not None and s.data_job.kind in REFINING
+    if s.is_on_data and not is_refining:
         data = "running"
-    elif s.data_job is not None and s.data_job.state == "failed":
+    elif job is not None and not is_refining and job.state == "failed":
         data = "failed"
     elif s.facts.tokens:
         data = "done"
@@ -180,10 +191,23 @@ def dots(s: Session) -> dict[str, str]:
         train = "running" if s.run.is_live else kinds.get(s.run.state, "ready")
     return {
         "data": data,
+        "refine": _refine_dot(s),
         "train": train,
         "test": "ready" if s.archive.checkpoints else "empty",
         "monitor": "ready" if s.archive.runs else "empty",
     }
+
+
+def _refine_dot(s: Session) -> str:
+    job = s.data_job
+    if job is not None and job.kind in REFINING:
+        if job.is_live:
+            return "running"
+        if job.state == "failed":
+            return "failed"
+        if job.kind == "refine" and job.state == "done":
+            return "done"
+    return "ready" if s.config.sources and s.facts.used else "empty"
 
 
 def run_bar(s: Session, now: float) -> Bar:
@@ -193,7 +217,7 @@ def run_bar(s: Session, now: float) -> Bar:
         return replace(bar, buttons=()) if s.read_only else bar
     if s.data_job is not None and s.data_job.is_live:
         job = s.data_job
-        word = "Scanning" if job.kind == "scan" else "Preparing"
+        word = "Stopping" if job.state == "stopping" else WORDS.get(job.kind, "Working")
         return Bar(word, "accent", _step_text(job), job.share(), True, "", ("stop",))
     if s.read_only:
         return Bar("Read-only", "warn", s.read_only)
@@ -242,7 +266,8 @@ def _step_text(job: RunState) -> str:
     if step.state == "running" and step.done:
         amount = fmt.size(step.done) if step.unit == "bytes" else f"{step.done:,} {step.unit}"
         done = f"   {amount}"
-    return f"{STEPS[job.current]}{done}"
+    name = STEPS.get(job.current) or DATA_STEPS.get(job.current, job.current)
+    return f"{name}{done}"
 
 
 def _next_step(s: Session) -> str:
@@ -274,6 +299,16 @@ def why_not(s: Session, action: str) -> str:  # noqa: C901 - a table reads best 
             if not s.config.sources:
                 return "Add a folder with text first."
             return "A job is on already." if s.is_working else ""
+        case "analyse" | "move_to_trash" | "exclude" | "undo_remove" | "check_leaks":
+            if why := s.why_read_only():
+                return why
+            if not s.config.sources:
+                return "Add a folder with text first."
+            if action != "undo_remove" and not s.facts.used:
+                return "No file is listed yet: scan the sources first."
+            return "A job is on already." if s.is_working else ""
+        case "report_csv":
+            return "" if s.facts.used else "No file is listed yet: scan the sources first."
         case "auto_select":
             return s.why_not_start()
         case "start":

@@ -21,7 +21,18 @@ from sllm_ui.events import DataChanged, Notice, RunChanged
 from sllm_ui.facts import Facts, read_facts
 from sllm_ui.news import News, explain
 from sllm_ui.now import Now
-from sllm_ui.runstate import RunState
+from sllm_ui.runstate import Result, RunState
+
+# What a job is called when it fails.
+JOBS = {
+    "scan": "Scan",
+    "prepare": "Preparation",
+    "refine": "Analysis",
+    "remove": "Removing files",
+    "restore": "Putting files back",
+    "leaks": "Check for leaks",
+    "clear": "Clearing the cache",
+}
 
 
 class Work:
@@ -74,15 +85,24 @@ class Work:
 
     def scan(self) -> None:
         """List the files of all sources."""
-        self._start_data_job("scan")
+        self.start("scan")
+
+    def rescan_everything(self) -> None:
+        """Read every file again, whatever its date says."""
+        self.start("scan", is_forced=True)
+
+    def clear_cache(self) -> None:
+        """Drop the tokens that were kept of texts."""
+        self.start("clear")
 
     def prepare(self, *, tokenizer_file: str = "", is_vocab_asked: bool = False) -> None:
         """Tokenizer (trained, or imported from a file) and token files."""
         options: dict[str, Any] = {"is_vocab_asked": is_vocab_asked}
         options["tokenizer_file"] = str(Path(tokenizer_file).absolute()) if tokenizer_file else None
-        self._start_data_job("prepare", **options)
+        self.start("prepare", **options)
 
-    def _start_data_job(self, kind: str, **options: Any) -> None:
+    def start(self, kind: str, /, **options: Any) -> None:
+        """Begin a job on the data (scan, prepare, refine, remove, restore, leaks, clear)."""
         if self._now.is_working or self._now.why_read_only() or not self._now.project:
             return
         self._autosave.save_now()
@@ -95,7 +115,7 @@ class Work:
         self._follow(Runner(run, self._inbox).start)
 
     def stop_data_job(self) -> None:
-        """Stop the scan or the preparation; what was done stays."""
+        """Stop the job on the data; what was done stays."""
         if self._now.data_job and self._now.data_job.is_live:
             self._ask(self._now.data_job, "stop")
 
@@ -355,9 +375,57 @@ def end_notice(state: RunState, message: m.Message) -> Notice | None:
             best = f"Best validation loss {fmt.number(loss)}."
             return Notice("good", "Training is done", best, ("Test it", "tab_test"))
         case kind, m.Failed(text=text, code=code):
-            name = "Scan" if kind == "scan" else "Preparation"
-            return Notice("bad", f"{name} failed", text, explain(code))
+            return Notice("bad", f"{JOBS.get(kind, 'The job')} failed", text, explain(code))
         case "prepare", m.Done():
             ready = ("Train", "tab_train")
             return Notice("good", "The data is prepared", "Training can start at once.", ready)
+        case "clear", m.Done():
+            return Notice("good", "The cache is cleared", "The next preparation encodes anew.")
+        case _, m.Done() | m.Stopped() if state.result is not None:
+            return result_notice(state.result)
     return None
+
+
+def result_notice(result: Result) -> Notice:
+    """What a person should hear of how a job on the data went."""
+    match result:
+        case m.Refined():
+            text = f"{result.drop + result.copy:,} of {result.files:,} are proposed to go."
+            failed = f" {_files(result.failed)} could not be measured." if result.failed else ""
+            action = ("Show them", "tab_refine")
+            title = f"{_files(result.files)} analysed"
+            return Notice("warn" if failed else "good", title, text + failed, action)
+        case m.Removed():
+            verb = "moved to _trash" if result.kind == "trash" else "left out where they are"
+            text = f"{fmt.size(result.n_bytes)}.{_kept(result.kept, 'stayed')}"
+            undo = ("Undo", "undo_remove") if result.files else None
+            return Notice(_tone(result.kept), f"{_files(result.files)} {verb}", text, undo)
+        case m.Restored():
+            text = f"{fmt.size(result.n_bytes)}.{_kept(result.kept, 'could not come back')}"
+            return Notice(_tone(result.kept), f"{_files(result.files)} came back", text)
+        case m.LeakReport():
+            show = ("Show it", "tab_refine")
+            if not result.leaking:
+                text = (
+                    f"None of {result.documents:,} checked documents stands in the training text."
+                )
+                return Notice("good", "No leaks found", text, show)
+            text = "At least a tenth of each stands in the training text too."
+            title = f"{result.leaking:,} of {result.documents:,} documents leak"
+            return Notice("warn", title, text, show)
+
+
+def _files(n: int) -> str:
+    return "1 file" if n == 1 else f"{n:,} files"
+
+
+def _tone(kept: dict[str, int]) -> str:
+    return "warn" if any(kept.values()) else "good"
+
+
+def _kept(kept: dict[str, int], verb: str) -> str:
+    """``, such as " 3 files stayed: changed 2, in-use 1."``."""
+    n = sum(kept.values())
+    if not n:
+        return ""
+    return f" {_files(n)} {verb}: {', '.join(f'{reason} {m}' for reason, m in kept.items())}."

@@ -43,6 +43,18 @@ class ShowHelp(Protocol):
         """Show a page of it, at an anchor."""
 
 
+class ShowMenu(Protocol):
+    """Hangs a menu under a widget."""
+
+    def __call__(
+        self,
+        anchor: tk.Misc,
+        rows: Sequence[tuple[str, str, str, Callable[[], None]]],
+        width: int = 300,
+    ) -> None:
+        """A row is (icon, text, why it cannot be now, what it does); without text it is a line."""
+
+
 @dataclass(frozen=True)
 class Desk:
     """What the window does for its views."""
@@ -52,6 +64,7 @@ class Desk:
     act: Callable[[str], None]  # runs an action of the table by its id
     help: ShowHelp
     copy: Callable[[str], None]  # puts a text on the clipboard
+    menu: ShowMenu
 
 
 class _Now:

@@ -388,7 +388,11 @@ class Menu:
         root_x, root_y = self._root.winfo_rootx(), self._root.winfo_rooty()
         x, y = anchor.winfo_rootx() - root_x, anchor.winfo_rooty() - root_y + anchor.winfo_height()
         x = max(px(8), min(x, self._root.winfo_width() - px(width) - px(8)))
-        panel.place(x=x, y=y + px(4), width=px(width))
+        panel.update_idletasks()
+        height, below = panel.winfo_reqheight(), y + px(4)
+        if below + height > self._root.winfo_height():  # no room: above what it hangs under
+            below = max(px(8), y - anchor.winfo_height() - px(4) - height)
+        panel.place(x=x, y=below, width=px(width))
         panel.lift()
         panel.bind("<Destroy>", self._on_destroy, "+")
         self._anchor = anchor

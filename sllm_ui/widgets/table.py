@@ -45,7 +45,11 @@ class VTable(Box):
     """Rows by number: ``row(i)`` gives a value a column, asked for when the row comes into view.
 
     A value of a text column is a text or (text, tone), of a badge (text, tone) or "", of a bar a
-    share 0..1, (share, tone) or (share, tone, text), or "".
+    share 0..1, (share, tone) or (share, tone, text), or a text without a bar, such as "-".
+
+    ``on_menu(i, anchor)`` is asked for what can be done with row ``i``: by the other mouse button
+    or the menu key; it hangs under ``anchor``. ``on_key(keysym)`` hears of keys that mean nothing
+    here, and says whether one meant something.
     """
 
     def __init__(
@@ -61,12 +65,15 @@ class VTable(Box):
         on_sort: Callable[[int], object] | None = None,
         multi: bool = False,
         tip: str = "",
+        on_menu: Callable[[int, tk.Misc], object] | None = None,
+        on_key: Callable[[str], bool] | None = None,
     ) -> None:
         super().__init__(master)
         self._cols, self._is_multi, self._tip = list(cols), multi, tip
         self._count, self._row = count, row or (lambda i: [""] * len(cols))
         self._on_select, self._on_open, self._on_sort = on_select, on_open, on_sort
         self._height, self._head_height = px(row_height), px(HEAD)
+        self._on_menu, self._on_key = on_menu, on_key
         self._top, self._hover, self._anchor = 0, -1, 0
         self.selected: int | None = None
         self.chosen: frozenset[int] = frozenset()
@@ -91,6 +98,7 @@ class VTable(Box):
         self._head.pack(fill="x")
         self._body.pack(fill="both", expand=True)
         self._bar = tb.Scrollbar(self, command=self._drag, style=kit.skin().scrollbar(self.surf))
+        self._spot = tk.Frame(self._body, width=1, height=1, bg=ground)  # what a menu hangs under
         self._bind_events()
 
     def show(
@@ -142,6 +150,11 @@ class VTable(Box):
             "<Key>": self._key,
         }.items():
             body.bind(sequence, handle)
+        if self._on_menu is not None:
+            other = (
+                "<Button-2>" if body.tk.call("tk", "windowingsystem") == "aqua" else "<Button-3>"
+            )
+            body.bind(other, self._press_menu)
         head.bind("<Button-1>", self._press_head)
         head.bind("<Motion>", self._move_head)
         head.bind("<Key>", self._key_head)
@@ -317,9 +330,31 @@ class VTable(Box):
         elif key.lower() == "a" and state & CONTROL and self._is_multi and self._count:
             self.chosen = frozenset(range(self._count))
             self._choose_all()
-        else:
+        elif (key == "Menu" or (key == "F10" and state & SHIFT)) and self._on_menu and at >= 0:
+            self.see(at)
+            self._hang_menu(at, px(40), (at - self._top + 1) * self._height)
+        elif self._on_key is None or not self._on_key(key):
             return None
         return "break"
+
+    def _press_menu(self, event: "tk.Event[tk.Misc]") -> None:
+        self._body.focus_set()
+        k = self._line_at(event.y)
+        if k >= 0:
+            i = self._top + k
+            if i not in self.chosen:
+                self._choose(i)
+            self._hang_menu(i, event.x, event.y)
+
+    def _hang_menu(self, i: int, x: int, y: int) -> None:
+        self._spot.place(x=x, y=y)
+        self._spot.update_idletasks()
+        assert self._on_menu is not None
+        self._on_menu(i, self._spot)
+
+    def focus_rows(self) -> None:
+        """Give the keyboard to the rows."""
+        self._body.focus_set()
 
     def _choose_all(self) -> None:
         self.selected = self.selected or 0
@@ -490,10 +525,10 @@ class _Line:
     ) -> None:
         trough, bar, figure = items
         canvas = self._canvas
-        if value is None or value == "":
+        if value is None or isinstance(value, str):
             for item in (trough, bar):
                 canvas.itemconfigure(item, state="hidden")
-            canvas.itemconfigure(figure, text="")
+            canvas.itemconfigure(figure, text=value or "")
             return
         share, tone, text = _share_parts(value)
         length = self._bar(place) * min(1.0, max(0.0, share))

@@ -29,7 +29,7 @@ TEXTS = {
     "TSpinbox",
 }
 GREYS = ((0xD9, 0xD9, 0xD9), (0xEC, 0xEC, 0xEC), (0xC3, 0xC3, 0xC3), (0xF0, 0xF0, 0xF0))
-PAGES = ("data", "train", "test", "monitor", "help", "settings")
+PAGES = ("data", "refine", "train", "test", "monitor", "help", "settings")
 
 
 def live(window, seconds):

@@ -1,0 +1,1 @@
+"""The Refine tab: what should not be trained on, and why."""
