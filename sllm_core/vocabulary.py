@@ -26,7 +26,7 @@ class SizeRow:
     vocab_size: int
     bytes_per_token: float  # of the held-out texts
     never_share: float  # of the tokens that could be used: not in the sample
-    rare_share: float  # 1 to 9 times in the sample
+    rare_share: float  # there, but fewer than ten times in all the text
     embedding_share: float  # of the parameters of the model
     is_advised: bool = False
     reason: str = ""  # of the advised one
@@ -46,6 +46,7 @@ def compare(
     min_frequency: int,
     d_model: int,
     other_parameters: int,
+    text_bytes: int = 0,
     check: Callable[[], None] = lambda: None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[SizeRow, ...]:
@@ -59,6 +60,8 @@ def compare(
         min_frequency: pairs seen less often are not merged.
         d_model: parameters of a token: the width, or twice that where the head has its own table.
         other_parameters: of the model, without its table of tokens.
+        text_bytes: of all that will be trained on, if the sample is a part of it: a token is rare
+            when it would be used fewer than `RARE` times in all.
         check: called between the steps; what it raises ends the work.
         on_progress: told (bytes of text done, bytes in all; each size reads the sample again).
 
@@ -68,6 +71,7 @@ def compare(
     learnt_bytes, held_bytes = _utf8_bytes(train_texts), _utf8_bytes(held_out_texts)
     each = learnt_bytes + held_bytes
     total = learnt_bytes + each * len(sizes)
+    rare = RARE * min(1.0, learnt_bytes / max(1, text_bytes, learnt_bytes))
     whole = train(
         train_texts,
         max(sizes),
@@ -89,7 +93,7 @@ def compare(
                 vocab_size=size,
                 bytes_per_token=held_bytes / max(1, n_tokens),
                 never_share=(int((uses == 0).sum()) - _NEVER_IN_UTF8) / n_usable,
-                rare_share=int(((uses > 0) & (uses < RARE)).sum()) / n_usable,
+                rare_share=int(((uses > 0) & (uses < rare)).sum()) / n_usable,
                 embedding_share=table / (table + other_parameters),
             )
         )
@@ -157,13 +161,14 @@ def advise(rows: Sequence[SizeRow], d_model: int, other_parameters: int) -> tupl
         reason += f": {larger.vocab_size:,} would {_trade(best, larger, d_model, other_parameters)}"
         if not is_used(larger):
             share = 100 * (larger.never_share + larger.rare_share)
-            reason += f", and {share:.0f} % of them are used fewer than {RARE} times in the sample"
+            reason += f", and {share:.0f} % of them are used fewer than {RARE} times"
     elif place:
         smaller = rows[place - 1]
         reason += ", the most that was compared: against "
         reason += f"{smaller.vocab_size:,} they {_trade(smaller, best, d_model, other_parameters)}"
     return tuple(
-        replace(row, is_advised=True, reason=f"{reason}.") if row is best else row for row in rows
+        replace(row, is_advised=row is best, reason=f"{reason}." if row is best else "")
+        for row in rows
     )
 
 

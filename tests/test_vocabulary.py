@@ -82,6 +82,19 @@ def test_sizes_that_the_sample_does_not_fill_are_replaced_by_what_it_reaches():
     assert [row.vocab_size for row in rows] == [350, most]
 
 
+def test_of_a_sample_the_uses_are_taken_for_the_whole_text():
+    learn, held = corpus(10), corpus(2)
+    n_bytes = sum(len(text.encode()) for text in learn)
+    shares = []
+    for text_bytes in (0, n_bytes, 2 * n_bytes, 10 * n_bytes):
+        (found,) = compare(
+            learn, held, [600], split="gpt2", min_frequency=2, d_model=8, other_parameters=1,
+            text_bytes=text_bytes,
+        )  # fmt: skip
+        shares.append(found.rare_share)
+    assert shares[0] == shares[1] > shares[2] > shares[3] == 0
+
+
 def test_it_stops_between_the_steps():
     calls = []
 
@@ -143,7 +156,7 @@ def test_sizes_whose_tokens_are_hardly_used_are_not_advised():
     rows = [*CURVE[:3], row(8000, 3.6, 0.41), row(16_000, 3.9, 0.6)]
     (advised,) = [r for r in advise(rows, 256, 10**9) if r.is_advised]
     assert advised.vocab_size == 4000
-    assert "41 % of them are used fewer than 10 times" in advised.reason
+    assert ", and 41 % of them are used fewer than 10 times." in advised.reason
     (advised,) = [r for r in advise([row(1000, 2, 0.5), row(2000, 3, 0.9)], 8, 10) if r.is_advised]
     assert advised.vocab_size == 1000
 
