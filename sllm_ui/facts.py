@@ -1,6 +1,7 @@
 """What a project's data is at this moment, read from its index and its manifest."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ class Facts:
     unencoded: int = 0  # used files whose tokens are not known yet
     source_tokens: tuple[tuple[int, int], ...] = ()  # (source id, tokens) of encoded files
     converted: int = 0  # used files that were not UTF-8
+    documents: tuple[tuple[int, int], ...] = ()  # (source id, used files and records of tables)
+    tables: tuple[tuple[int, int, int], ...] = ()  # (source id, used ones, without their columns)
+    scores: tuple[tuple[int, int, int], ...] = ()  # (source id, score, used files) once analysed
+    copies: tuple[tuple[int, int], ...] = ()  # (source id, used files that are copies of others)
+    cache_bytes: int = 0  # tokens and texts that are kept so that nothing is read twice
 
     @property
     def tokens(self) -> int | None:
@@ -63,11 +69,12 @@ def read_facts(project: Project) -> Facts:
             counts = index.counts()
             kinds, sources = index.by_extension(), index.by_source()
             encoded, converted = index.encoded_by_source(), index.count_list("converted")
+            values = {name: tuple(index.read(_SELECTS[name])) for name in _SELECTS}
         states = dict.fromkeys(("used", "skipped", "failed"), 0)
         for (state, _), (n, _) in counts.items():
             states[state] += n
         unused = [(state, reason, n) for (state, reason), (n, _) in counts.items() if reason]
-        values = {
+        values |= {
             "is_scanned": bool(counts),
             "listed": sum(states.values()),
             **states,
@@ -79,6 +86,8 @@ def read_facts(project: Project) -> Facts:
             "unencoded": sum(missing for _, _, missing in encoded),
             "converted": converted,
         }
+    folders = (project.data_dir / "cache", project.data_dir / "texts")
+    values["cache_bytes"] = sum(_size_of(folder) for folder in folders)
     manifest = _read_json(project.data_dir / "manifest.json")
     if manifest:
         values |= {
@@ -99,6 +108,38 @@ def read_facts(project: Project) -> Facts:
             "is_tokenizer_imported": bool(report.get("imported")),
         }
     return Facts(**values)
+
+
+# What the index does not count by itself: field of `Facts` -> its rows.
+_SELECTS = {
+    "documents": "SELECT source_id, SUM(COALESCE(records, 1)) FROM files WHERE state = 'used' "
+    "GROUP BY 1",
+    "tables": "SELECT source_id, SUM(state = 'used'), SUM(reason = 'columns') FROM files "
+    "WHERE reason = 'columns' OR (state = 'used' AND records IS NOT NULL) GROUP BY 1",
+    "scores": "SELECT source_id, score, COUNT(*) FROM files WHERE state = 'used' "
+    "AND score IS NOT NULL GROUP BY 1, 2",
+    "copies": "SELECT source_id, COUNT(*) FROM files WHERE state = 'used' "
+    "AND dup_kind IN ('exact', 'near') GROUP BY 1",
+}
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of the files of a folder; one that goes meanwhile counts nothing."""
+    size = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                size += _size_of_entry(entry)
+    except OSError:
+        return size
+    return size
+
+
+def _size_of_entry(entry: "os.DirEntry[str]") -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size if entry.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The warm workers: one writes, one looks things up, one measures. Each speaks over a pipe."""
+"""The warm workers: one writes, one looks things up, two measure. Each speaks over a pipe."""
 
 import json
 import queue
@@ -14,7 +14,8 @@ from sllm_ui.events import Answered
 from sllm_ui.news import News
 from sllm_ui.now import Now
 
-SOURCES = frozenset({"writer", "looker", "adviser"})
+SOURCES = frozenset({"writer", "looker", "adviser", "sizes"})
+ONCE = frozenset({"adviser", "sizes"})  # a process for each question, which ends with it
 
 
 class Pipes:
@@ -40,23 +41,29 @@ class Pipes:
         return self._request("writer", "write", body)
 
     def look(self, **body: Any) -> int:
-        """Ask the quick reader: ``preview=``, ``count=`` or ``report=`` (jobs/worker.py)."""
+        """Ask the quick reader: ``preview=``, ``columns=``, ``count=``, ``report=`` (jobs/look.py)."""
         return self._request("looker", "look", body)
 
     def advise(self, **body: Any) -> int:
         """Ask for a probe or for Auto-Select; one at a time, a new one ends the old."""
-        self._drop("adviser")
+        return self._ask_once("adviser", "advise", {"config": asdict(self._now.config), **body})
+
+    def compare_sizes(self) -> int:
+        """Ask for vocabulary sizes side by side; one at a time, a new one ends the old."""
+        return self._ask_once("sizes", "sizes", {})
+
+    def _ask_once(self, source: str, command: str, body: dict[str, Any]) -> int:
+        self._drop(source)
         self._n_requests += 1
-        body = {"request": self._n_requests, "config": asdict(self._now.config), **body}
         try:
-            self._start("adviser", "advise", json.dumps(body))
+            self._start(source, command, json.dumps({"request": self._n_requests, **body}))
         except OSError as problem:
             self._news.report(problem, "The worker could not be started")
         return self._n_requests
 
     def cancel(self, source: str, request: int) -> None:
         """End a request early."""
-        if source == "adviser":
+        if source in ONCE:
             self._drop(source)
         elif pipe := self._pipes.get(source):
             pipe.send(json.dumps({"cancel": request}))

@@ -13,7 +13,7 @@ from sllm_ui.work import Work
 
 
 class Sources:
-    """Edits the list of sources; every change scans."""
+    """Edits the list of sources; every change but that of a weight scans."""
 
     def __init__(self, now: Now, autosave: Autosave, work: Work) -> None:
         self._now, self._autosave, self._work = now, autosave, work
@@ -41,12 +41,12 @@ class Sources:
         return len(numbered)
 
     def change(self, source_id: int, **changes: Any) -> None:
-        """Switch a source on or off, or change what it leaves out; scans."""
+        """Switch a source on or off, or change what is read of it, or how often."""
         sources = tuple(
             replace(source, **changes) if source.id == source_id else source
             for source in self._now.config.sources
         )
-        self._put(sources)
+        self._put(sources, is_scanned=set(changes) != {"weight"})
 
     def remove(self, source_id: int) -> SourceConfig | None:
         """Take a source out of the project; its files are not touched."""
@@ -65,6 +65,7 @@ class Sources:
         sources = tuple(sorted((*there, source), key=lambda s: s.id))
         self._put(sources)
 
-    def _put(self, sources: tuple[SourceConfig, ...]) -> None:
+    def _put(self, sources: tuple[SourceConfig, ...], *, is_scanned: bool = True) -> None:
         self._autosave.put(replace(self._now.config, sources=sources))
-        self._work.scan_soon()
+        if is_scanned:
+            self._work.scan_soon()

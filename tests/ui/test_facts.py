@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from sllm_core.corpus.index import FileRow, Index
 from sllm_core.errors import ProjectError
 from sllm_ui.facts import Facts, read_facts
 from tests.helpers import library_of, make_project, prepare, scan, select, write_corpus
@@ -110,3 +111,29 @@ def test_a_damaged_index_is_an_error_in_words(tmp_path):
     with pytest.raises(ProjectError) as caught:
         read_facts(project)
     assert len(caught.value.text.splitlines()) <= 3
+
+
+def test_tables_scores_copies_and_the_cache_are_counted_by_source(tmp_path):
+    project = make_project(tmp_path / "p", tmp_path)
+    rows = [
+        FileRow(1, b"a.csv", "a.csv", 9, 1, 1, 1, "used", text_hash=b"a", records=70),
+        FileRow(1, b"b.csv", "b.csv", 9, 1, 1, 2, "skipped", "columns"),
+        FileRow(2, b"c.txt", "c.txt", 9, 1, 1, 3, "used", text_hash=b"c"),
+        FileRow(2, b"d.txt", "d.txt", 9, 1, 1, 4, "used", text_hash=b"d"),
+        FileRow(2, b"e.txt", "e.txt", 9, 1, 1, 5, "used", text_hash=b"e"),
+    ]
+    with Index(project.db_path) as index:
+        index.put_files(rows, 1)
+        index.write(
+            "UPDATE files SET score = ?, dup_kind = ? WHERE path_text = ?",
+            [(40, "", "c.txt"), (40, "near", "d.txt"), (90, "exact", "e.txt"), (9, "", "b.csv")],
+        )
+    for folder, size in (("cache", 100), ("texts", 20)):
+        (project.data_dir / folder).mkdir(parents=True)
+        (project.data_dir / folder / "x").write_bytes(b"0" * size)
+    facts = read_facts(project)
+    assert facts.documents == ((1, 70), (2, 3))
+    assert facts.tables == ((1, 1, 1),)
+    assert facts.scores == ((2, 40, 2), (2, 90, 1)), "of used files only"
+    assert facts.copies == ((2, 2),)
+    assert facts.cache_bytes == 120
