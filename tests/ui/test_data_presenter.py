@@ -22,7 +22,7 @@ from sllm_ui.facts import Facts
 from sllm_ui.runstate import RunState
 from sllm_ui.session import Session
 from sllm_ui.settings import Settings
-from sllm_ui.tabs.data import figures, lists, pasting, words
+from sllm_ui.tabs.data import figures, lists, pasting, reasons, source_rows, words
 from sllm_ui.tabs.data.presenter import Presenter
 from sllm_ui.tabs.train import presenter as train_tab
 from tests import helpers
@@ -44,7 +44,7 @@ def session(tmp_path, monkeypatch):
     made = Session(settings, queue.Queue())
     made.calls, made.notices = [], []
     made.bus.subscribe(Notice, made.notices.append)
-    for name in ("scan", "scan_soon", "stop_data_job"):
+    for name in ("scan", "scan_soon", "stop_data_job", "clear_cache", "rescan_everything"):
         monkeypatch.setattr(made.work, name, lambda name=name: made.calls.append(name))
     prepare = lambda **options: made.calls.append(("prepare", options))  # noqa: E731
     monkeypatch.setattr(made.work, "prepare", prepare)
@@ -54,6 +54,14 @@ def session(tmp_path, monkeypatch):
         return len(made.calls)
 
     monkeypatch.setattr(made.pipes, "look", look)
+
+    def compare():
+        made.calls.append("compare")
+        return len(made.calls)
+
+    monkeypatch.setattr(made.pipes, "compare_sizes", compare)
+    cancel = lambda source, number: made.calls.append(("cancel", source, number))  # noqa: E731
+    monkeypatch.setattr(made.pipes, "cancel", cancel)
     yield made
     made.close()
 
@@ -195,7 +203,7 @@ def test_a_missing_source_is_found_and_explained(session, opened, texts):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
 def test_a_folder_without_rights_is_explained(tmp_path):
     (tmp_path / "closed").mkdir(mode=0)
-    found = figures.find_problems(tmp_path, (SourceConfig(1, "closed"),))
+    found = source_rows.find_problems(tmp_path, (SourceConfig(1, "closed"),))
     assert "cannot be read" in found[1]
 
 
@@ -593,8 +601,30 @@ def test_every_reason_of_the_scan_is_explained():
     known |= corpus_sources.FAILED | {"over-max-files", "same-file", "too-large", "glob"}
     known -= {"failed", "skipped", "used", "utf-8"}
     assert {"extension", "binary", "encoding", "too-small", "parse"} <= known
-    assert known <= set(figures.REASONS)
-    assert set(words.CLAUSES) == set(figures.REASONS)
+    assert known <= set(reasons.REASONS)
+
+
+# RELIABILITY 5, and what formats and splits add to it.
+REASONS = (
+    "not-regular outside unreadable too-large binary empty encoding changed name parse limit "
+    "extension glob ignored too-small over-max-files encrypted excluded same-file columns library "
+    "would-leak"
+).split()
+
+
+def test_every_reason_that_there_can_be_has_its_words():
+    assert set(reasons.REASONS) == set(reasons.CLAUSES) == set(REASONS)
+    for label, meaning in reasons.REASONS.values():
+        assert label
+        assert meaning.endswith(".")
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_one_file_and_many_read_as_a_sentence(reason):
+    many, one = reasons.clause(reason, 2), reasons.clause(reason, 1)
+    assert many.split()[0] in {"are", "have", "need", "cannot", "changed"}
+    assert one.split()[0] in {"is", "has", "needs", "cannot", "changed"}
+    assert not one.endswith("s.")
 
 
 def test_listed_is_used_and_skipped_and_failed(session, opened):
@@ -948,8 +978,8 @@ def test_next_and_previous_go_round(session, with_files):
 
 def test_an_answer_that_is_no_longer_wanted_is_not_shown(session, with_files):
     old = len(session.calls)
-    with_files.reading.show_raw(True)
-    assert looks(session, "preview")[-1]["raw"] is True
+    with_files.reading.choose_look("raw")
+    assert looks(session, "preview")[-1]["mode"] == "raw"
     answer(session, m.Preview(old, "old", "old", 3))
     assert with_files.store.state.preview.answer is None
 
@@ -1009,6 +1039,280 @@ def test_closing_the_project_shows_the_first_page(session, opened):
     session.close_project()
     state = opened.store.state
     assert (state.mode, state.sources, state.job.kind) == ("none", (), "")
+
+
+# -- weights, patterns, columns ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "weight", "means"),
+    [
+        ("2", 2.0, "read 2 times as often"), (" 1.5x ", 1.5, "read 1.5 times as often"),
+        ("1/4", 0.25, "only 25 % of it in each epoch"), ("0,5", 0.5, "only 50 % of it in each epoch"),
+        ("1", 1.0, "read as often as it is"),
+    ],
+)  # fmt: skip
+def test_a_weight_is_taken_and_explained_without_a_scan(session, opened, text, weight, means):
+    opened.origins.set_weight(1, text)
+    assert session.config.sources[0].weight == weight
+    assert opened.store.state.notes["weight"] == means
+    assert "scan_soon" not in session.calls
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "-1", "1000", "inf", "nan", "1/0", "1e999"])
+def test_a_weight_that_cannot_be_stays_with_its_reason_and_blocks_a_run(session, opened, text):
+    opened.origins.set_weight(1, text)
+    state = opened.store.state
+    assert session.config.sources[0].weight == 1.0
+    assert (state.values["weight"], bool(state.errors["weight"])) == (text, True)
+    assert "weight" in session.now.blockers
+    opened.origins.set_weight(1, "3")
+    assert opened.store.state.errors == {}
+    assert session.now.blockers == {}
+
+
+def test_another_source_shows_its_own_weight(session, opened, tmp_path):
+    opened.add_folder(str(tmp_path))
+    opened.origins.set_weight(2, "x")
+    opened.origins.select(1)
+    assert opened.store.state.values["weight"] == "1"
+    assert opened.store.state.errors == {}
+    assert session.now.blockers == {}
+
+
+def test_only_what_is_included_is_scanned_and_empty_is_all(session, opened):
+    opened.origins.set_include(1, "*.md, src/*.py")
+    assert session.config.sources[0].include == ("*.md", "src/*.py")
+    assert opened.store.state.source.include == "*.md, src/*.py"
+    opened.origins.set_include(1, " , ")
+    assert session.config.sources[0].include == ()
+    assert session.calls == ["scan_soon", "scan_soon"]
+
+
+def test_gitignore_is_a_filter_and_reset_with_the_others(session, opened):
+    opened.filters.set_value("use_gitignore", False)
+    assert session.config.data.use_gitignore is False
+    assert opened.store.state.values["use_gitignore"] == "off"
+    opened.filters.reset()
+    assert session.config.data.use_gitignore is True
+
+
+def test_a_source_shows_what_is_known_of_it(session, opened):
+    facts = Facts(
+        is_scanned=True, listed=8, used=8, text_bytes=8_000, sources=((1, 8, 8_000),),
+        documents=((1, 120),), tables=((1, 2, 3),),
+        scores=((1, 20, 1), (1, 80, 3)), copies=((1, 1),),
+    )  # fmt: skip
+    session.now.facts = facts
+    session.bus.publish(DataChanged())
+    row = opened.store.state.source
+    assert (row.files, row.copies, row.low, row.each) == ("120", "25 %", "25 %", "-")
+    assert (row.tables, row.no_columns) == (5, 3)
+    assert "3 tables wait" in words.columns_words(row)
+    assert "25 % copies" in words.source_words(row)
+    session.change({"min_score": 10})
+    assert opened.store.state.source.low == "0 %"
+
+
+@pytest.fixture
+def with_table(session, opened):
+    """A scanned project with a table that waits for its columns, and one that has them."""
+    rows = [
+        FileRow(1, b"a.csv", "a.csv", 10, 1, 1, 1, "skipped", "columns"),
+        FileRow(1, b"b.csv", "b.csv", 10, 1, 1, 2, "used", text_hash=b"t", records=3),
+        FileRow(1, b"c.jsonl", "c.jsonl", 10, 1, 1, 3, "used", text_hash=b"u", records=3),
+        FileRow(1, b"d.txt", "d.txt", 10, 1, 1, 4, "used", text_hash=b"v"),
+    ]
+    with Index(session.project.db_path) as index:
+        index.put_files(rows, 1)
+    show(
+        session,
+        listed=4,
+        used=3,
+        skipped=1,
+        tables=((1, 2, 1),),
+        reasons=(("skipped", "columns", 1),),
+    )
+    opened.picking.open(1)
+    settle(session, lambda: looks(session, "columns"))
+    return opened
+
+
+def columns_of(session, with_table, *found, chosen=(), nth=-1):
+    numbers = [
+        i + 1 for i, call in enumerate(session.calls) if call[0] == "look" and "columns" in call[1]
+    ]
+    answer(session, m.Columns(numbers[nth], "a.csv", found, chosen))
+
+
+def test_one_table_of_each_kind_is_looked_into_the_waiting_ones_first(session, with_table):
+    paths = [bytes.fromhex(what["columns"]["path"]) for what in looks(session, "columns")]
+    assert set(paths) == {b"a.csv", b"c.jsonl"}
+    assert with_table.store.state.columns.is_waiting
+
+
+def test_the_columns_of_several_tables_are_offered_once_and_remembered(session, with_table):
+    columns_of(session, with_table, ("title", "A"), ("body", "Long"), chosen=("body",), nth=0)
+    columns_of(session, with_table, ("text", "B"), ("title", "C"), nth=1)
+    view = with_table.store.state.columns
+    assert ([name for name, _ in view.columns], view.is_waiting) == (
+        ["title", "body", "text"],
+        False,
+    )
+    assert view.chosen == ("body",)
+    with_table.picking.tick("title", True)
+    assert with_table.store.state.columns.chosen == ("title", "body"), "in the table's order"
+    with_table.picking.tick("body", False)
+    session.calls.clear()
+    with_table.picking.take()
+    assert session.config.sources[0].columns == ("title",)
+    assert with_table.store.state.columns is None
+    assert session.calls == ["scan_soon"]
+
+
+def test_columns_that_cannot_be_read_are_said_and_nothing_is_asked(session, with_table):
+    for number in [
+        i + 1 for i, c in enumerate(session.calls) if c[0] == "look" and "columns" in c[1]
+    ]:
+        answer(session, m.Failed("E-DATA-SOURCE", "Damaged. [E-DATA-SOURCE]", request=number))
+    assert with_table.store.state.columns is None
+    assert session.notices[-1].text == "Damaged."
+
+
+def test_a_dead_reader_ends_the_wait_for_columns(session, with_table):
+    answer(session, m.Failed("E-WORKER-DIED", "It ended. [E-WORKER-DIED]"))
+    assert with_table.store.state.columns is None
+
+
+def test_choosing_from_the_list_of_reasons_takes_the_source_that_waits(session, with_table):
+    with_table.picking.close()
+    with_table.picking.open()
+    assert with_table.store.state.columns.source_id == 1
+
+
+# -- sizes of the vocabulary ---------------------------------------------------------------------
+
+
+def said(session, message):
+    session.bus.publish(Answered("sizes", message))
+
+
+SIZES = m.VocabularySizes(
+    0, ((1000, 2.5, 0.1, 0.0, 0.01), (4000, 3.1, 0.3, 0.02, 0.2)), 1000, "Because.", 2_000_000, 3.0
+)
+
+
+def test_sizes_are_compared_shown_and_one_is_taken(session, with_files):
+    with_files.sizing.compare()
+    assert with_files.store.state.sizes.is_on
+    said(session, m.Progress("comparing", 1, 4, "bytes"))
+    assert with_files.store.state.sizes.share == 0.25
+    said(session, SIZES)
+    view = with_files.store.state.sizes
+    assert [(row.name, row.each, row.part, row.is_advised) for row in view.rows] == [
+        ("1,000", "2.50", "10 %", True), ("4,000", "3.10", "30 %", False)
+    ]  # fmt: skip
+    assert (view.reason, view.is_on) == ("Because.", False)
+    with_files.sizing.take(4000)
+    assert session.config.tokenizer.target_vocab_size == 4000
+
+
+def test_a_second_press_ends_the_comparison_at_once(session, with_files):
+    with_files.sizing.compare()
+    with_files.sizing.compare()
+    assert session.calls[-1][:2] == ("cancel", "sizes")
+    said(session, SIZES)
+    assert with_files.store.state.sizes == figures.SizesView(), "what comes late is not shown"
+
+
+def test_a_comparison_that_fails_says_why(session, with_files):
+    with_files.sizing.compare()
+    said(session, m.Failed("E-DATA-EMPTY", "Too little. [E-DATA-EMPTY]"))
+    assert with_files.store.state.sizes.problem == "Too little."
+
+
+def test_sizes_of_another_text_are_forgotten(session, with_files):
+    with_files.sizing.compare()
+    said(session, SIZES)
+    session.now.facts = replace(session.facts, text_bytes=99)
+    session.bus.publish(DataChanged())
+    assert with_files.store.state.sizes.rows == ()
+
+
+# -- records, export, cache ----------------------------------------------------------------------
+
+
+def test_the_documents_of_a_table_are_shown_one_after_the_other(session, with_table):
+    with_table.reading.wake()
+    settle(session, lambda: with_table.store.state.preview.file)
+    file = with_table.store.state.preview.file
+    assert (file.name, file.records) == ("b.csv", 3)
+    with_table.reading.show_record(1)
+    assert looks(session, "preview")[-1]["record"] == 1
+    with_table.reading.show_record(99)
+    assert with_table.store.state.preview.record == 2
+    with_table.reading.step_file(1)
+    settle(session, lambda: with_table.store.state.preview.file.name == "c.jsonl")
+    assert with_table.store.state.preview.record == 0
+
+
+def test_cleaned_and_tokens_are_asked_once(session, with_files):
+    n = len(looks(session, "preview"))
+    with_files.reading.choose_look("cleaned")
+    assert len(looks(session, "preview")) == n
+    with_files.reading.choose_look("text")
+    assert looks(session, "preview")[-1]["mode"] == "extracted"
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.txt"])
+def test_a_list_is_written_whole(session, with_files, tmp_path, name):
+    with_files.files.open("used")
+    with_files.files.export(tmp_path / name)
+    settle(session, (tmp_path / name).exists)
+    lines = (tmp_path / name).read_text(encoding="utf-8-sig").splitlines()
+    assert len(lines) == 5 + name.endswith(".csv")
+    assert "5 files" in session.notices[-1].text
+
+
+def test_a_list_that_cannot_be_written_is_said(session, with_files, tmp_path):
+    with_files.files.export(tmp_path / "gone" / "list.csv")
+    settle(session, lambda: session.notices)
+    assert session.notices[-1].kind == "bad"
+
+
+def test_rescan_and_clear_are_begun_only_when_nothing_is_on(session, opened):
+    show(session, cache_bytes=3 << 20)
+    assert opened.store.state.cache == "3.0 MiB"
+    opened.rescan_everything()
+    opened.clear_cache()
+    assert session.calls == ["rescan_everything", "clear_cache"]
+    session.now.data_job = RunState("r", "clear", "running")
+    session.bus.publish(RunChanged())
+    assert opened.store.state.busy == "The cache is being cleared."
+    opened.rescan_everything()
+    opened.clear_cache()
+    assert len(session.calls) == 2
+
+
+# -- dropped on the window -----------------------------------------------------------------------
+
+
+def test_dropped_folders_and_files_become_sources_and_text_a_paste(session, tab, texts, tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    tab.drop([str(texts), str(tmp_path / "a.txt")], "")
+    assert session.project.root.name == "texts"
+    assert paths(tab) == [str(texts), str(tmp_path / "a.txt")]
+    tab.drop([], "A text that was dropped.")
+    assert tab.store.state.paste == ("", "A text that was dropped.")
+    tab.drop([], "  ")
+    assert tab.store.state.paste[1] == "A text that was dropped."
+
+
+def test_the_hint_to_drop_stands_only_where_it_works(session, tab, tmp_path):
+    assert not tab.store.state.can_drop
+    tab.allow_drop()
+    session.create(tmp_path / "p", [])
+    assert tab.store.state.can_drop
 
 
 # -- with real workers --------------------------------------------------------------------------

@@ -1,9 +1,6 @@
 """What the Data tab says about the data, worked out from settings and facts. Pure functions."""
 
-import os
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from sllm_core import advice, estimate, fmt
 from sllm_core.config import (
@@ -12,10 +9,11 @@ from sllm_core.config import (
     DataConfig,
     ModelConfig,
     ProjectConfig,
-    SourceConfig,
     TokenizerConfig,
 )
+from sllm_core.messages import VocabularySizes
 from sllm_ui.facts import Facts
+from sllm_ui.tabs.data.reasons import REASONS
 
 HUGE_BYTES = 1 << 30  # above, 3 % of the documents are kept for validation instead of 10 %
 USUAL_AIM = 20  # tokens a parameter (arXiv 2203.15556)
@@ -39,36 +37,6 @@ TYPE_SETS: dict[str, tuple[str, ...]] = {
 }
 USUAL_TYPES = (".txt", ".md", ".py", ".rst", ".html", ".js", ".json", ".c", ".java", ".csv")
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-# reason -> (what it says in the table, what it means)
-REASONS: dict[str, tuple[str, str]] = {
-    "extension": (
-        "Other file type",
-        "Its ending is not among the file types that are switched on, or it has none: (none).",
-    ),
-    "empty": ("Empty", "There is nothing in it, or only blanks."),
-    "too-small": ("Too small", "Smaller than the smallest size set under Filters."),
-    "too-large": ("Too large", "Larger than the largest size set under Filters."),
-    "glob": ("Left out", "It matches a pattern that you leave out of its source."),
-    "same-file": ("Same file again", "A second name of a file that is listed already."),
-    "over-max-files": ("Beyond the most files", "More files were found than Filters lets in."),
-    "not-regular": (
-        "Not a plain file",
-        "A link, a pipe or a device; a link's target is listed by itself.",
-    ),
-    "outside": (
-        "Link that leads outside",
-        "It points out of its source, and what lies there was not added.",
-    ),
-    "binary": ("Not text", "It holds zero bytes: a picture, an archive, a program."),
-    "encoding": (
-        "Unknown encoding",
-        "No text encoding fits it for certain; read wrongly it would be noise.",
-    ),
-    "unreadable": ("Cannot be read", "The system refuses to open it, mostly for a lack of rights."),
-    "changed": ("Changed meanwhile", "It was changed or removed while it was read. Scan again."),
-    "parse": ("Damaged", "Reading it failed half-way."),
-    "limit": ("Too much to read", "Reading it would take more memory or time than is allowed."),
-}
 
 
 TILES = ("Files", "Size", "Tokens", "Windows", "Tokens per parameter")
@@ -83,21 +51,6 @@ class TileText:
     note: str = ""
     tone: str = "fg"
     tip: str = ""
-
-
-@dataclass(frozen=True)
-class SourceRow:
-    """One source as the table shows it."""
-
-    id: int
-    name: str  # safe to show, the home folder shortened
-    path: str  # safe to show, whole
-    files: str = "-"
-    size: str = "-"
-    tokens: str = "-"
-    is_on: bool = True
-    problem: str = ""  # why nothing can be read there, and what to do
-    exclude: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +69,33 @@ class TypeRow:
     name: str
     size: int
     text: str
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """One size of the vocabulary, as the table shows it."""
+
+    size: int
+    name: str
+    each: str  # bytes a token
+    part: str  # of the parameters
+    never: str
+    rare: str
+    is_advised: bool
+
+
+@dataclass(frozen=True)
+class SizesView:
+    """Vocabulary sizes side by side, or how far measuring them is."""
+
+    rows: tuple[SizeRow, ...] = ()
+    advised: int = 0
+    reason: str = ""
+    note: str = ""
+    is_on: bool = False
+    step: str = ""
+    share: float | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,6 +132,12 @@ def join_size(text: str, unit: str) -> int:
             if word.endswith(ending) and word != ending:
                 return _whole(float(word.removesuffix(ending)) * factor)
     return _whole(float(word) * UNITS[unit])
+
+
+def share(part: int, whole: int) -> str:
+    """``4.1 %``: one place, for a share of one in a hundred matters here."""
+    value = 100 * part / whole
+    return f"{value:.1f} %" if 0 < value < 9.95 else f"{value:.0f} %"
 
 
 def percent(share: float) -> str:
@@ -399,75 +385,6 @@ def _per_parameter(model: ModelConfig, vocab: int, train_tokens: int) -> TileTex
     )
 
 
-# -- sources ----------------------------------------------------------------------------------
-
-
-def short_path(path: str, home: str) -> str:
-    """A path to show: the home folder as ``~``, nothing that could spoil a screen."""
-    if home and (path == home or path.startswith(home.rstrip(os.sep) + os.sep)):
-        path = "~" + path[len(home.rstrip(os.sep)) :]
-    return fmt.path_text(path)
-
-
-def source_rows(
-    config: ProjectConfig,
-    root: Path,
-    facts: Facts,
-    problems: Mapping[int, str],
-    home: str,
-) -> tuple[SourceRow, ...]:
-    """The table of sources."""
-    counts = {source_id: (n, size) for source_id, n, size in facts.sources}
-    exact = dict(facts.source_tokens) if is_current(facts, config.tokenizer) else {}
-    each = guess_bytes_per_token(facts, planned_vocab(facts, config.tokenizer))
-    rows = []
-    for source in config.sources:
-        place = str((root / source.path).absolute())
-        row = SourceRow(
-            source.id,
-            short_path(place, home),
-            fmt.path_text(place),
-            is_on=source.is_on,
-            problem=problems.get(source.id, ""),
-            exclude=", ".join(source.exclude),
-        )
-        if source.id in counts:
-            n, size = counts[source.id]
-            tokens = exact.get(source.id)
-            guess = f"~{fmt.count(round(size / each))}" if n else "0"
-            row = replace(
-                row,
-                files=f"{n:,}",
-                size=fmt.size(size),
-                tokens=guess if tokens is None else fmt.count(tokens),
-            )
-        rows.append(row)
-    return tuple(rows)
-
-
-def find_problems(root: Path, sources: Sequence[SourceConfig]) -> dict[int, str]:
-    """Why a source cannot be read, by id; asks the file system, which may take its time."""
-    found = {}
-    for source in sources:
-        place = (root / source.path).absolute()
-        try:
-            if place.is_dir():
-                with os.scandir(place) as entries:
-                    next(entries, None)
-            else:
-                place.stat()
-        except FileNotFoundError:
-            found[source.id] = (
-                "It is not there any more. Put it back, connect its drive, or remove it here."
-            )
-        except OSError as problem:
-            why = problem.strerror or type(problem).__name__
-            found[source.id] = (
-                f"It cannot be read ({why}). Give yourself the right to, or remove it here."
-            )
-    return found
-
-
 # -- files that are not used ------------------------------------------------------------------
 
 
@@ -516,6 +433,22 @@ def vocab_advice(config: ProjectConfig, facts: Facts) -> tuple[str, int]:
         words += f" {fits:,} take {fmt.count(table)} of {fmt.count(n)} parameters ({percent(table / n)})."
     is_fine = best / 2 <= target <= best * 2 or facts.is_tokenizer_imported
     return words, 0 if is_fine else best
+
+
+def sizes_view(found: VocabularySizes) -> SizesView:
+    """Measured vocabulary sizes as the table shows them."""
+    rows = tuple(
+        SizeRow(size, f"{size:,}", f"{each:.2f}", share_text_of(part), share_text_of(never),
+                share_text_of(rare), size == found.advised)
+        for size, each, part, never, rare in found.rows
+    )  # fmt: skip
+    note = f"Measured on {fmt.size(found.sample_bytes)} that the vocabularies were not learnt from."
+    return SizesView(rows=rows, advised=found.advised, reason=found.reason, note=note)
+
+
+def share_text_of(part: float) -> str:
+    """0.041 -> ``4.1 %``."""
+    return share(round(part * 10_000), 10_000)
 
 
 # -- preview ----------------------------------------------------------------------------------

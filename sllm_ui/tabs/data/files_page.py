@@ -4,9 +4,9 @@ from typing import Any
 
 from sllm_core import fmt
 from sllm_ui import paths
-from sllm_ui.tabs.data.figures import REASONS
 from sllm_ui.tabs.data.parts import Field
 from sllm_ui.tabs.data.presenter import Presenter
+from sllm_ui.tabs.data.reasons import REASONS
 from sllm_ui.tabs.data.state import State
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.controls import Segmented, button, combo
@@ -63,6 +63,11 @@ class FilesPage(Box):
             self._choice.pack(side="left", padx=px(12))
         self.card = Card(self, "Files", "table", pad=16)
         self.card.pack(fill="both", expand=True)
+        self._export = button(
+            self.card.head, "Export list", "download", "ghost", True, self._ask_export,
+            "Write this list into a file: .csv as a table for a spreadsheet, .txt as lines.",
+        )  # fmt: skip
+        self._export.pack(side="right")
         self._copy = button(
             self.card.head, "Copy list", "clipboard", "ghost", True, self._copy_list,
             "Copy the paths of all files of this list.",
@@ -100,6 +105,13 @@ class FilesPage(Box):
 
         self._presenter.files.copy(copied)
 
+    def _ask_export(self) -> None:
+        self._desk.dialogs.ask_save(
+            "Export the list (.csv or .txt)",
+            self._presenter.files.export,
+            f"{self._kind} files.csv",
+        )
+
     def _open(self) -> None:
         if self._table.selected is not None:
             self._presenter.files.show(self._table.selected)
@@ -129,7 +141,7 @@ class FilesPage(Box):
             self._none.place(relx=0.5, rely=0.4, anchor="center")
         else:
             self._none.place_forget()
-        for made in (self._copy, self._look, self._reveal):
+        for made in (self._export, self._copy, self._look, self._reveal):
             kit.enable(made, bool(n), "The list is empty.")
         chosen = self._presenter.files.file(files.selected) if n else None
         reason = files.query.reason or (chosen.reason if chosen else "")

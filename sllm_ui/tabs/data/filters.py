@@ -1,7 +1,7 @@
 """Filters and tokenizer settings: what is typed becomes a value, or stays with the reason why not."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sllm_core import fields
@@ -17,7 +17,7 @@ from sllm_ui.tabs.data.state import State, refuse
 RESCAN_AFTER_S = 1.0  # after the last change of a filter
 # Fields of the forms; sizes, most files and the share have words of their own.
 DATA_FIELDS = (
-    "recursive", "min_file_bytes", "max_file_bytes", "max_files", "shuffle", "shuffle_seed",
+    "recursive", "use_gitignore", "min_file_bytes", "max_file_bytes", "max_files", "shuffle", "shuffle_seed",
     "val_split",
 )  # fmt: skip
 TOKENIZER_FIELDS = ("target_vocab_size", "min_frequency", "split", "tokenizer_sample_bytes")
@@ -54,9 +54,13 @@ class Filters:
         for name in TOKENIZER_FIELDS:
             self.forget(name)
 
-    def tell_blockers(self) -> None:
-        """A text that is no value keeps a run from starting with the old one."""
-        new = {}
+    def tell_blockers(self, others: Mapping[str, str]) -> None:
+        """A text that is no value keeps a run from starting with the old one.
+
+        Args:
+            others: fields of the tab that are not among the filters, with what is wrong there.
+        """
+        new = dict(others)
         if self._session.project is not None:
             for name in self._drafts:
                 label = fields.info(_section_of(name), name).label

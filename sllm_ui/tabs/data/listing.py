@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from sllm_core import fmt
 from sllm_core.corpus.index import decode_path
 from sllm_ui.bus import Store
 from sllm_ui.session import Session
@@ -104,6 +105,19 @@ class Listing:
                 "copy files", lists.as_text, session.project, query,
                 then=lambda found: then(*found),
             )  # fmt: skip
+
+    def export(self, path: Path) -> None:
+        """Write the whole list into a file: `.csv` as a table, else as lines."""
+        session = self._session
+        if session.project is None:
+            return
+
+        def told(n: int) -> None:
+            words = f"{n:,} {'file' if n == 1 else 'files'} in {fmt.path_text(path.name)}."
+            session.notify("good", "The list is written", words)
+
+        query = self._store.state.files.query
+        session.task("export", lists.export, session.project, query, path, then=told)
 
     def _count_files(self) -> None:
         session, query = self._session, self._store.state.files.query

@@ -3,12 +3,15 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 
+from sllm_core.corpus import report
 from sllm_core.corpus.index import Index
 from sllm_core.project import Project
 
 PAGE = 200
 KEPT = 40  # pages in memory
+MOST_TABLES = 4  # that are looked into for their columns
 COPIED = 50_000  # lines that go to the clipboard at most
 
 
@@ -33,6 +36,7 @@ class File:
     reason: str
     encoding: str
     tokens: int | None
+    records: int | None = None  # documents of a table
 
 
 class Pages:
@@ -89,6 +93,33 @@ def read_at(project: Project, position: int) -> tuple[File, ...]:
     return _read(project, Query("used"), position, 1)
 
 
+def find_tables(project: Project, source_id: int) -> tuple[bytes, ...]:
+    """A few tables of a source: one of each ending, those whose columns were not found first."""
+    if not project.db_path.exists():
+        return ()
+    with Index(project.db_path, is_checked=False) as index:
+        rows = index.read(
+            "SELECT path, path_text FROM files WHERE source_id = ? AND (reason = 'columns' OR "
+            "(state = 'used' AND records IS NOT NULL)) ORDER BY state = 'used', path LIMIT 2000",
+            (source_id,),
+        )
+        found: dict[str, bytes] = {}
+        for path, name in rows:
+            found.setdefault(PurePath(name).suffix.lower(), path)
+    return tuple(found.values())[:MOST_TABLES]
+
+
+def export(project: Project, query: Query, path: Path) -> int:
+    """Write the list into a file, `.csv` as a table, else as lines; returns how many files.
+
+    Raises:
+        DiskError: it could not be written; what was there before is unchanged.
+    """
+    write = report.write_csv if path.suffix.lower() == ".csv" else report.write_lines
+    with Index(project.db_path, is_checked=False) as index:
+        return write(index, path, (query.kind,), reason=query.reason, search=query.search)
+
+
 def as_text(project: Project, query: Query) -> tuple[str, int]:
     """Their paths, a line each with the reason, as (text, number of lines)."""
     files = _read(project, query, 0, COPIED)
@@ -106,7 +137,7 @@ def _read(project: Project, query: Query, offset: int, limit: int) -> tuple[File
     return tuple(
         File(
             row.source_id, row.path, row.path_text, row.size, row.state, row.reason,
-            row.encoding or "", tokens,
+            row.encoding or "", tokens, row.records,
         )
         for row, tokens in found
     )  # fmt: skip

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from sllm_core.config import SourceConfig
-from sllm_core.errors import SllmError
+from sllm_core.config import MAX_WEIGHT, SourceConfig
+from sllm_core.errors import ConfigError, SllmError
 from sllm_core.project import Project
 from sllm_ui.bus import Store
 from sllm_ui.session import Session
-from sllm_ui.tabs.data import figures
+from sllm_ui.tabs.data import source_rows
 from sllm_ui.tabs.data.state import State, refuse
 
 
@@ -28,6 +29,7 @@ class Origins:
         """Another project."""
         self.problems: dict[int, str] = {}  # of sources, by id
         self._asked: tuple[SourceConfig, ...] | None = None
+        self._forget_weight()
 
     def check(self, *, is_forced: bool = False) -> None:
         """Ask the file system which sources are there; it may take its time."""
@@ -42,7 +44,7 @@ class Origins:
                 self.problems = found
                 self._refresh()
 
-        session.task("sources", figures.find_problems, session.project.root, sources, then=show)
+        session.task("sources", source_rows.find_problems, session.project.root, sources, then=show)
 
     def add(self, paths: list[str]) -> None:
         """Files and folders that are not sources yet."""
@@ -62,7 +64,10 @@ class Origins:
         self._store.update(selected=added[0])
 
     def select(self, source_id: int) -> None:
-        """Show this source."""
+        """Show this source; what was typed wrong for another one is forgotten."""
+        if source_id != self.weight[0]:
+            self._forget_weight()
+            self._refresh()
         self._store.update(selected=source_id)
 
     def switch(self, source_id: int) -> None:
@@ -73,11 +78,34 @@ class Origins:
 
     def set_exclude(self, source_id: int, text: str) -> None:
         """Patterns of what the source leaves out, with commas between them."""
+        self._change(source_id, exclude=source_rows.patterns(text))
+
+    def set_include(self, source_id: int, text: str) -> None:
+        """Patterns of the only files that are read, with commas between them; none: all."""
+        self._change(source_id, include=source_rows.patterns(text))
+
+    def set_weight(self, source_id: int, text: str) -> None:
+        """How often the source is read, or beneath the field why not."""
+        try:
+            weight = source_rows.parse_weight(text)
+            self._change(source_id, weight=weight)
+        except (ValueError, ZeroDivisionError, ConfigError):
+            self.weight = (source_id, text)
+            self.errors = {
+                "weight": f"A number above 0 and at most {MAX_WEIGHT}, such as 2 or 0.5."
+            }
+        else:
+            self._forget_weight()
+        self._refresh()
+
+    def _forget_weight(self) -> None:
+        self.weight, self.errors = (0, ""), {}
+
+    def _change(self, source_id: int, **values: Any) -> None:
         found = self._source(source_id)
-        patterns = tuple(part.strip() for part in text.split(",") if part.strip())
-        if found is None or patterns == found.exclude or refuse(self._session):
-            return
-        self._session.sources.change(source_id, exclude=patterns)
+        is_same = found is None or all(getattr(found, name) == new for name, new in values.items())
+        if not is_same and not refuse(self._session):
+            self._session.sources.change(source_id, **values)
 
     def remove(self, source_id: int) -> None:
         """Take it out of the project; a toast offers to undo that."""
@@ -100,7 +128,7 @@ class Origins:
                 self._store.update(selected=removed.id)
 
         place = str((project.root / removed.path).absolute())
-        return figures.short_path(place, str(Path.home())), restore
+        return source_rows.short_path(place, str(Path.home())), restore
 
     def place(self, source_id: int) -> Path | None:
         """Where a source is, for the file manager."""

@@ -6,7 +6,9 @@ from typing import Any
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.controls import Button, Combo, button, combo, entry
 from sllm_ui.widgets.kit import Box, label, px, wrap
+from sllm_ui.widgets.table import HEAD
 
+ROW = 32  # logical px of a row in the small tables
 TYPING_MS = 400  # a value is taken this long after the last key
 
 
@@ -150,3 +152,18 @@ class Figure:
     def show(self, text: str) -> None:
         """Show a value."""
         self._value.configure(text=text)
+
+
+class Sized(Box):
+    """A ground with the height of some rows, so that a table in it has no empty ones."""
+
+    def __init__(self, master: Box) -> None:
+        super().__init__(master, height=px(HEAD + ROW))
+        self.pack_propagate(False)
+        self._n = 0
+
+    def set_rows(self, n: int) -> None:
+        """As high as ``n`` rows and the header."""
+        if n != self._n:
+            self._n = n
+            self.configure(height=px(HEAD) + n * px(ROW) + 2 * px(1) + 1)

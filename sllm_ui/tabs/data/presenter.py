@@ -1,7 +1,8 @@
 """What the Data tab shows and does. Knows no widgets.
 
-Its parts have a class each: `origins` (sources), `pasting`, `filters` (fields and file types),
-`listing` (the page of files), `reading` (preview and report).
+Its parts have a class each: `origins` (sources), `picking` (columns of tables), `pasting`,
+`filters` (fields and file types), `listing` (the page of files), `reading` (preview and report),
+`sizing` (vocabulary sizes).
 """
 
 import time
@@ -21,13 +22,17 @@ from sllm_ui.events import (
     RunChanged,
     RunsChanged,
 )
+from sllm_ui.facts import Facts
 from sllm_ui.session import Session
-from sllm_ui.tabs.data import figures, words
+from sllm_ui.tabs.data import figures, source_rows, words
 from sllm_ui.tabs.data.filters import Filters
 from sllm_ui.tabs.data.listing import Listing
 from sllm_ui.tabs.data.origins import Origins
 from sllm_ui.tabs.data.pasting import Pasting
+from sllm_ui.tabs.data.picking import Picking
 from sllm_ui.tabs.data.reading import Reading
+from sllm_ui.tabs.data.sizing import Sizing
+from sllm_ui.tabs.data.source_rows import SourceRow
 from sllm_ui.tabs.data.state import State
 
 
@@ -41,6 +46,8 @@ class Presenter:
         self.pasting = Pasting(session, self.store, self.origins.add)
         self.filters = Filters(session, self.store, self.refresh, now)
         self.reading = Reading(session, self.store)
+        self.picking = Picking(session, self.store)
+        self.sizing = Sizing(session, self.store, self._take_size)
         self.files = Listing(session, self.store, self.origins.place, self.reading.show_file)
         self._last_used: int | None = None  # before the scan that runs
         self._data_key: tuple[Any, ...] = ()  # what preview, report and lists depend on
@@ -50,17 +57,19 @@ class Presenter:
         bus.subscribe(DataChanged, lambda _: self._on_data())
         bus.subscribe(RunChanged, lambda _: self._on_run())
         bus.subscribe(RunsChanged, lambda _: self.refresh())
-        bus.subscribe(Answered, self.reading.on_answer)
+        for part in (self.reading, self.picking, self.sizing):
+            bus.subscribe(Answered, part.on_answer)
         self._on_project()
 
     # -- what the session says -------------------------------------------------------------------
 
     def _on_project(self) -> None:
-        for part in (self.origins, self.filters, self.files, self.reading):
+        parts = (self.origins, self.filters, self.files, self.reading, self.picking, self.sizing)
+        for part in parts:
             part.clear()
         self._last_used, self._data_key = None, ()
         old = self.store.state
-        names = ("has_boundaries", "is_advanced_open", "is_report_open")
+        names = ("look", "is_advanced_open", "is_report_open", "can_drop")
         kept = {name: getattr(old, name) for name in names}
         self.store.update(**(_blank() | kept))
         self.refresh()
@@ -84,6 +93,7 @@ class Presenter:
             self._data_key = key
             self.files.renew()
             self.reading.renew()
+            self.sizing.renew()
 
     def _on_run(self) -> None:
         session = self.session
@@ -103,8 +113,11 @@ class Presenter:
             self.filters.lock_tokenizer()
         root = session.project.root if session.project else Path()
         state = self.store.state
-        sources = figures.source_rows(config, root, facts, self.origins.problems, str(Path.home()))
+        sources = source_rows.source_rows(
+            config, root, facts, self.origins.problems, str(Path.home())
+        )
         ids = [row.id for row in sources]
+        selected = state.selected if state.selected in ids else (ids[0] if ids else 0)
         prepared, prepared_tone = words.describe_prepared(config, facts)
         self.store.update(
             mode="none" if session.project is None else "full" if config.sources else "empty",
@@ -112,7 +125,7 @@ class Presenter:
             busy=self._why_busy(),
             tiles=figures.tiles(config, facts),
             sources=sources,
-            selected=state.selected if state.selected in ids else (ids[0] if ids else 0),
+            selected=selected,
             job=words.describe_job(session.run, session.data_job),
             chips=figures.chips(
                 config.data.extensions,
@@ -126,13 +139,28 @@ class Presenter:
             is_scanned=facts.is_scanned,
             reasons=figures.reason_rows(facts),
             converted=facts.converted,
-            **self.filters.form(config, facts),
+            **self._form(facts, sources, selected),
+            cache=fmt.size(facts.cache_bytes) if facts.cache_bytes else "",
             prepared=prepared,
             prepared_tone=prepared_tone,
             tokenizer=words.describe_tokenizer(config, session.facts, is_locked=is_locked),
             **more,
         )
-        self.filters.tell_blockers()
+        faults = {name: f"Data tab, weight: {why}" for name, why in self.origins.errors.items()}
+        self.filters.tell_blockers(faults)
+
+    def _form(self, facts: Facts, sources: tuple[SourceRow, ...], selected: int) -> dict[str, Any]:
+        """The texts of all fields; the weight is that of the source in view."""
+        form = self.filters.form(self.session.config, facts)
+        row = next((row for row in sources if row.id == selected), None)
+        is_wrong = self.origins.weight[0] == selected and bool(self.origins.errors)
+        weight = self.origins.weight[1] if is_wrong else row.weight if row else ""
+        form["values"]["weight"] = weight
+        form["notes"]["weight"] = (
+            source_rows.weight_words(row.weight) if row and not is_wrong else ""
+        )
+        form["errors"] |= self.origins.errors if is_wrong else {}
+        return form
 
     def _why_busy(self) -> str:
         session = self.session
@@ -143,11 +171,7 @@ class Presenter:
         if session.is_training:
             return "A training run is on; it reads the data by itself."
         if session.is_on_data and session.data_job:
-            return (
-                "A scan is on."
-                if session.data_job.kind == "scan"
-                else "The data is being prepared."
-            )
+            return words.BUSY.get(session.data_job.kind, "The data is being worked on.")
         if not any(source.is_on for source in session.config.sources):
             return "No source is switched on."
         return ""
@@ -168,6 +192,20 @@ class Presenter:
         if self.session.project is None:
             self._create(Path(paths[0]).stem, paths)
         else:
+            self.origins.add(paths)
+
+    def allow_drop(self) -> None:
+        """Files can be dragged onto the window: say so."""
+        self.store.update(can_drop=True)
+
+    def drop(self, paths: list[str], text: str) -> None:
+        """Files, folders or a text were dropped on the window."""
+        if not paths and text.strip() and self.store.state.paste is None:
+            self.pasting.begin()
+            self.pasting.edit("", text)
+        elif paths and self.session.project is None:
+            self._create(Path(paths[0]).stem, paths)
+        elif paths:
             self.origins.add(paths)
 
     def _create(self, name: str, paths: list[str]) -> None:
@@ -214,6 +252,20 @@ class Presenter:
         """Use a `tokenizer.json` instead of training one."""
         if not self._is_hindered() and not self.store.state.tokenizer.locked:
             self.session.work.prepare(tokenizer_file=path)
+
+    def rescan_everything(self) -> None:
+        """Read every file again, whatever its date says."""
+        if not self._is_hindered():
+            self.filters.forget_scan()
+            self.session.work.rescan_everything()
+
+    def clear_cache(self) -> None:
+        """Remove the kept tokens and texts; the next preparation reads and encodes everything."""
+        if not self._is_hindered():
+            self.session.work.clear_cache()
+
+    def _take_size(self, size: int) -> None:
+        self.filters.set_value("target_vocab_size", size)
 
     def _is_hindered(self) -> bool:
         why = self._why_busy()

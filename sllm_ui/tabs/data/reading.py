@@ -1,7 +1,6 @@
 """The preview of a file and the tokenizer's report, asked of the warm reader."""
 
 from dataclasses import replace
-from typing import Any
 
 from sllm_core import messages as m
 from sllm_ui.bus import Store
@@ -9,9 +8,12 @@ from sllm_ui.events import Answered
 from sllm_ui.session import Session
 from sllm_ui.tabs.data import lists
 from sllm_ui.tabs.data.lists import File
-from sllm_ui.tabs.data.state import PreviewView, State
+from sllm_ui.tabs.data.state import State
+from sllm_ui.tabs.data.words import PreviewView
 
 PREVIEW_CHARS = 5000
+# How a file is shown -> what the reader is asked for.
+MODES = {"raw": "raw", "text": "extracted", "cleaned": "cleaned", "tokens": "cleaned"}
 
 
 class Reading:
@@ -86,32 +88,42 @@ class Reading:
         """A file, and its place among the used ones (-1: not known)."""
         preview = self._store.state.preview
         self._store.update(
-            preview=replace(preview, file=file, position=position, total=self._session.facts.used)
+            preview=replace(
+                preview, file=file, record=0, position=position, total=self._session.facts.used
+            )
         )
         self._ask_preview(file)
 
     def _ask_preview(self, file: File) -> None:
         self._drop_requests("preview")
         what = {"source_id": file.source_id, "path": file.path.hex()}
-        body: dict[str, Any] = {"preview": what, "limit": PREVIEW_CHARS}
-        if self._store.state.is_raw:
-            body["raw"] = True
+        view = self._store.state.preview
+        body = {"preview": what, "limit": PREVIEW_CHARS, "mode": MODES[self._store.state.look]}
+        if file.records:
+            body["record"] = view.record
         self._requests[self._session.pipes.look(**body)] = "preview"
-        self._store.update(preview=replace(self._store.state.preview, is_waiting=True, problem=""))
+        self._store.update(preview=replace(view, is_waiting=True, problem=""))
 
     def _drop_requests(self, kind: str) -> None:
         self._requests = {n: k for n, k in self._requests.items() if k != kind}
 
-    def show_boundaries(self, is_on: bool) -> None:
-        """Token borders in colour, or the plain text."""
-        self._store.update(has_boundaries=is_on)
+    def choose_look(self, look: str) -> None:
+        """Raw, text, cleaned or tokens."""
+        old = self._store.state.look
+        if look != old:
+            self._store.update(look=look)
+            file = self._store.state.preview.file
+            if file and MODES[look] != MODES[old]:
+                self._ask_preview(file)
 
-    def show_raw(self, is_raw: bool) -> None:
-        """The bytes of the file, or its text."""
-        if is_raw != self._store.state.is_raw:
-            self._store.update(is_raw=is_raw)
-            if self._store.state.preview.file:
-                self._ask_preview(self._store.state.preview.file)
+    def show_record(self, record: int) -> None:
+        """A document of the table in view, from 0; beyond its end is the last one."""
+        view = self._store.state.preview
+        if view.file is not None and view.file.records:
+            record = max(0, min(record, view.file.records - 1))
+            if record != view.record:
+                self._store.update(preview=replace(view, record=record))
+                self._ask_preview(view.file)
 
     def on_answer(self, event: Answered) -> None:
         """The reader said something."""

@@ -5,19 +5,20 @@ from dataclasses import dataclass, field
 
 from sllm_core import messages as m
 from sllm_ui.session import Session
-from sllm_ui.tabs.data.figures import Chip, ReasonRow, SourceRow, TileText, TypeRow
-from sllm_ui.tabs.data.lists import File, Query
-from sllm_ui.tabs.data.words import Job, TokenizerView
+from sllm_ui.tabs.data.figures import Chip, ReasonRow, SizesView, TileText, TypeRow
+from sllm_ui.tabs.data.lists import Query
+from sllm_ui.tabs.data.source_rows import SourceRow
+from sllm_ui.tabs.data.words import Job, PreviewView, TokenizerView
 
 
 @dataclass(frozen=True)
-class PreviewView:
-    """The file in the preview."""
+class ColumnsView:
+    """The columns of a source's tables, to be ticked."""
 
-    file: File | None = None
-    position: int = 0  # among the used files
-    total: int = 0
-    answer: m.Preview | None = None
+    source_id: int
+    name: str
+    columns: tuple[tuple[str, str], ...] = ()  # (name, a piece of what stands in it)
+    chosen: tuple[str, ...] = ()
     is_waiting: bool = False
     problem: str = ""
 
@@ -67,9 +68,12 @@ class State:
     is_report_open: bool = False
     report: m.TokenizerReport | None = None
     report_state: str = ""  # waiting | a problem in words
-    preview: PreviewView = PreviewView()
-    has_boundaries: bool = True
-    is_raw: bool = False
+    preview: PreviewView = field(default_factory=PreviewView)
+    look: str = "tokens"  # how the preview shows a file: raw | text | cleaned | tokens
+    sizes: SizesView = field(default_factory=SizesView)
+    columns: ColumnsView | None = None  # being chosen
+    cache: str = ""  # its size; '' while there is none
+    can_drop: bool = False  # files can be dragged onto the window
     page: str = "main"  # main | files
     files: ListView = ListView()
     paste: tuple[str, str] | None = None  # name and text of a paste that is being written

@@ -1,236 +1,26 @@
-"""The cards at the right of the Data tab: tokenizer, prepared data, preview."""
+"""Two cards of the Data tab that show text: prepared data, preview."""
 
 from typing import Any
 
-from sllm_core import fmt
-from sllm_core.config import TokenizerConfig
-from sllm_core.messages import TokenizerReport
-from sllm_ui.tabs.data.figures import percent, token_ranges
-from sllm_ui.tabs.data.parts import Figure
+from sllm_ui.tabs.data.figures import token_ranges
+from sllm_ui.tabs.data.parts import Field
 from sllm_ui.tabs.data.presenter import Presenter
 from sllm_ui.tabs.data.state import State
-from sllm_ui.tabs.data.words import prepared_words
+from sllm_ui.tabs.data.words import PreviewView, prepared_words, preview_words
 from sllm_ui.widgets import kit
-from sllm_ui.widgets.bars import Bars, Stack, Stepper
-from sllm_ui.widgets.controls import Section, Segmented, button, check, set_button
-from sllm_ui.widgets.form import Form
-from sllm_ui.widgets.kit import Badge, Box, Card, Desk, Elided, Panel, label, px, skin, wrap
+from sllm_ui.widgets.bars import Stack, Stepper
+from sllm_ui.widgets.controls import Segmented, button, set_button
+from sllm_ui.widgets.kit import Box, Card, Elided, label, px, skin, wrap
 
 MIN_LINES, MAX_LINES = 7, 60
 SCROLLED_LINES = 14  # where the column has to be scrolled anyway
-
-
-class TokenizerCard:
-    """What cuts the text into tokens: its state, its settings, how well it fits."""
-
-    def __init__(self, master: Box, presenter: Presenter, desk: Desk) -> None:
-        self._presenter, self._desk = presenter, desk
-        self._key: Any = None
-        self.card = Card(master, "Tokenizer", "scissors")
-        self._badge = Badge(self.card.head, "None", "muted")
-        self._badge.pack(side="right")
-        body = self.card.body
-        self._state = wrap(label(body, "", "caption", "fg2", justify="left"))
-        self._form = Form(body, TokenizerConfig, ["target_vocab_size"], presenter.filters.set_field)
-        self._form.pack(fill="x")
-        self._add_advice(body)
-        self._add_figures(body)
-        self._add_buttons(body)
-        self._add_advanced(body)
-        self._report = ReportSection(body, presenter)
-
-    def _add_advice(self, body: Box) -> None:
-        tip = Panel(body, fill="field", pad=0, r=8)
-        tip.configure(padding=(px(12), px(8), px(10), px(8)))
-        tip.pack(fill="x", pady=px(8))
-        kit.picture(tip, "lightbulb", 15, "warn").pack(
-            side="left", anchor="n", padx=(0, px(10)), pady=px(1)
-        )
-        right = Box(tip)
-        right.pack(side="left", fill="x", expand=True)
-        self._advice = wrap(label(right, "", "caption", "fg2", justify="left"), 4)
-        self._advice.pack(fill="x")
-        self._take = button(right, "", None, "link", True, self._presenter.take_proposal, "")
-
-    def _add_figures(self, body: Box) -> None:
-        row = Box(body)
-        row.pack(fill="x")
-        self._figures = {
-            name: Figure(row, title, tip)
-            for name, title, tip in (
-                ("each", "Bytes per token", "More is better: the same text in fewer tokens. 3 to 4.5 is usual."),
-                ("never", "Never used", "Tokens that occur nowhere in the prepared text."),
-                ("rare", "Rarely used", "Tokens that occur fewer than ten times in the prepared text."),
-                ("longest", "Longest token", "The longest piece of text that is one token."),
-            )
-        }  # fmt: skip
-        for i, figure in enumerate(self._figures.values()):
-            figure.box.grid(row=0, column=i, sticky="w")
-            row.columnconfigure(i, weight=1)
-
-    def _add_buttons(self, body: Box) -> None:
-        row = Box(body)
-        row.pack(fill="x", pady=(px(10), px(4)))
-        self._train = button(
-            row, "Train again", "arrow-repeat", small=True, command=self._presenter.train_tokenizer,
-            tip="Learn a tokenizer from the text with the settings above, then encode all files.",
-        )  # fmt: skip
-        self._train.pack(side="left")
-        self._import = button(
-            row, "Import tokenizer.json", "box-arrow-in-down", small=True, command=self._ask_file,
-            tip="Use a byte-level BPE tokenizer of the GPT-2, Llama 3 or Qwen2 kind instead.",
-        )  # fmt: skip
-        self._import.pack(side="left", padx=px(8))
-
-    def _ask_file(self) -> None:
-        self._desk.dialogs.ask_files(
-            "Import a tokenizer.json",
-            lambda found: self._presenter.import_tokenizer(str(found[0])),
-            kinds=[("Tokenizers", ["*.json"]), ("All files", ["*"])],
-            multiple=False,
-        )
-
-    def _add_advanced(self, body: Box) -> None:
-        presenter = self._presenter
-        is_open = presenter.store.state.is_advanced_open
-        section = Section(body, "Advanced", is_open=is_open, on_toggle=presenter.open_advanced)
-        section.pack(fill="x")
-        names = ["split", "min_frequency", "tokenizer_sample_bytes"]
-        self._advanced = Form(section.body, TokenizerConfig, names, presenter.filters.set_field)
-        self._advanced.pack(fill="x")
-        self._section = section
-
-    def show(self, state: State) -> None:
-        """Bring it up to date."""
-        key = (
-            state.tokenizer, state.values, state.notes, state.errors, state.locked, state.busy,
-            state.report, state.report_state,
-        )  # fmt: skip
-        if key == self._key:
-            return
-        self._key = key
-        view, locked = state.tokenizer, state.locked
-        self._badge.show(view.badge, view.tone)
-        self.card.set_hint(view.hint)
-        if view.text:
-            self._state.configure(text=view.text)
-            self._state.pack(fill="x", pady=(0, px(6)), before=self._form)
-        else:
-            self._state.pack_forget()
-        self._form.render(state.values, state.errors, state.notes, locked or view.locked)
-        self._advanced.render(state.values, state.errors, {}, locked or view.locked)
-        values = state.values
-        self._section.set_summary(
-            f"split {values['split']}, seen at least {values['min_frequency']} times"
-        )
-        self._advice.configure(text=view.advice)
-        if view.proposal and not locked:
-            set_button(self._take, f"Use {view.proposal:,}")
-            kit.tooltip(self._take, f"Set the vocabulary to {view.proposal:,} tokens.")
-            self._take.pack(anchor="w", pady=(px(2), 0))
-        else:
-            self._take.pack_forget()
-        why = locked or view.locked or state.busy
-        set_button(self._train, "Train" if view.badge == "None" else "Train again")
-        for control in (self._train, self._import):
-            kit.enable(control, not why, why)
-        self._show_report(state)
-
-    def _show_report(self, state: State) -> None:
-        report = state.report
-        texts = dict.fromkeys(
-            self._figures, "measuring" if state.report_state == "waiting" else "-"
-        )
-        if report is not None:
-            texts = {
-                "each": fmt.number(report.bytes_per_token, 2),
-                "never": f"{report.n_never:,}",
-                "rare": f"{report.n_rare:,}",
-                "longest": f"{report.longest_bytes} bytes",
-            }
-        for name, figure in self._figures.items():
-            figure.show(texts[name])
-        self._report.show(report, state.report_state)
-
-
-class ReportSection:
-    """The tokenizer's report in full."""
-
-    def __init__(self, master: Box, presenter: Presenter) -> None:
-        is_open = presenter.store.state.is_report_open
-        self._section = Section(master, "Report", is_open=is_open, on_toggle=presenter.open_report)
-        self._section.pack(fill="x")
-        body = self._section.body
-        self._words = wrap(label(body, "", "caption", "fg2", justify="left"))
-        self._words.pack(fill="x", pady=(0, px(6)))
-        label(body, "Bytes per token, by file type", "caption", "muted").pack(anchor="w")
-        self._bars = Bars(body, row_height=22, label=62, right=50)
-        self._bars.pack(fill="x")
-        self._line_panel, self._line = kit.pane(body, 2, mono=True, read_only=True)
-        self._line_panel.pack(fill="x", pady=(px(8), 0))
-        kit.tooltip(self._line, "A line of your text; each tint is one token.")
-        tint(self._line)
-        self._again = button(
-            body, "Measure again", "arrow-repeat", "ghost", True, presenter.reading.ask_report,
-            "Measure on a sample of the project's files; takes seconds.",
-        )  # fmt: skip
-        self._again.pack(anchor="w", pady=(px(6), 0))
-        self._key: Any = ()
-
-    def show(self, report: TokenizerReport | None, state: str) -> None:
-        """Bring it up to date."""
-        if (report, state) == self._key:
-            return
-        self._key = (report, state)
-        kit.enable(self._again, state != "waiting", "It is being measured.")
-        if report is None:
-            words = {"waiting": "It is being measured.", "": "There is no tokenizer yet."}
-            self._words.configure(text=words.get(state, state))
-            self._section.set_summary("measuring" if state == "waiting" else "")
-            self._bars.show([])
-            self._line_panel.pack_forget()
-            return
-        self._section.set_summary(report.advice)
-        self._words.configure(text=report_words(report, "" if state == "waiting" else state))
-        self._bars.show([(kind, each, f"{each:.2f}") for kind, each in report.by_type.items()])
-        if report.line_ends:
-            self._line_panel.pack(fill="x", pady=(px(8), 0), before=self._again)
-            fill(self._line, report.line, report.line_ends)
-        else:
-            self._line_panel.pack_forget()
-
-
-def report_words(report: TokenizerReport, problem: str = "") -> str:
-    """The report in sentences."""
-    longest = " ".join(fmt.path_text(report.longest_text).split()) or "blanks"
-    lines = [report.advice]
-    if report.gpt2_bytes_per_token:
-        lines.append(report.gpt2_note)
-    if report.sample_tokens:
-        lines.append(
-            f"Measured on {fmt.size(report.sample_bytes)} of {report.sample_files:,} files; never and "
-            f"rarely used on {fmt.count(report.counted_tokens)} tokens."
-        )
-    shares = [
-        f"{percent(share)} {what}"
-        for share, what in (
-            (report.blank_share, "blanks"),
-            (report.digit_share, "digits"),
-            (report.byte_share, "single bytes"),
-        )
-        if share is not None
-    ]
-    if shares:
-        lines.append(f"Of these tokens {', '.join(shares)}.")
-    if report.doc_tokens_p50 is not None and report.doc_tokens_p99 is not None:
-        lines.append(
-            f"A usual file has {report.doc_tokens_p50:,} tokens; one in a hundred has more than "
-            f"{report.doc_tokens_p99:,}."
-        )
-    lines.append(f"Longest token: {longest[:80]}")
-    if problem:
-        lines.append(problem)
-    return "\n".join(filter(None, lines))
+LOOKS = {"Raw": "raw", "Text": "text", "Cleaned": "cleaned", "Tokens": "tokens"}
+LOOK_TIPS = [
+    "The first bytes of the file as it lies on the disk.",
+    "The text as it was read from the file, before cleaning.",
+    "What is trained on: the text after cleaning.",
+    "What is trained on, each token in a colour.",
+]
 
 
 class PreparedCard:
@@ -248,10 +38,15 @@ class PreparedCard:
         self._words.pack(fill="x")
         self._steps = Stepper(self.card.body, [], -1)
         self._bar = Stack(self.card.body, height=5)
+        self._clear = button(
+            self.card.body, "", "eraser", "link", True, presenter.clear_cache,
+            "Remove the tokens and texts that are kept so that nothing is read twice. Your files, the "
+            "prepared data and checkpoints stay; the next preparation reads and encodes everything.",
+        )  # fmt: skip
 
     def show(self, state: State) -> None:
         """Bring it up to date."""
-        key = (state.job, state.prepared, state.busy)
+        key = (state.job, state.prepared, state.busy, state.cache)
         if key == self._key:
             return
         self._key = key
@@ -282,65 +77,89 @@ class PreparedCard:
             self._bar.pack(fill="x", pady=(px(6), 0))
         else:
             self._bar.pack_forget()
+        if state.cache:
+            set_button(self._clear, f"Clear cache ({state.cache})")
+            kit.enable(self._clear, not state.busy, state.busy)
+            self._clear.pack(anchor="w", pady=(px(6), 0))
+        else:
+            self._clear.pack_forget()
 
 
 class PreviewCard:
-    """A file as training reads it, its tokens in colours."""
+    """A file as it is, as text, as training reads it, and with its tokens in colours."""
 
     def __init__(self, master: Box, presenter: Presenter) -> None:
         self._presenter = presenter
         self._key: Any = None
         self._shown: Any = None
         self.card = Card(master, "Preview", "eye")
-        head = self.card.head
+        self._add_head()
+        self.panel, self.text = kit.pane(self.card.body, MIN_LINES, mono=True, read_only=True)
+        self.panel.pack(fill="both", expand=True)
+        kit.tooltip(self.text, "The beginning of the file, as chosen below.")
+        tint(self.text)
+        self._words = Elided(self.card.body, "", "caption", "muted")
+        self._words.pack(fill="x", pady=(px(8), 0))
+        row = Box(self.card.body)
+        row.pack(fill="x", pady=(px(6), 0))
+        self._look = Segmented(
+            row, list(LOOKS), "Tokens", lambda name: presenter.reading.choose_look(LOOKS[name]),
+            tips=LOOK_TIPS,
+        )  # fmt: skip
+        self._look.pack(side="left")
+        self._add_records(row)
+
+    def _add_head(self) -> None:
+        head, presenter = self.card.head, self._presenter
         self._next = button(
-            head,
-            "",
-            "chevron-right",
-            "ghost",
-            True,
-            lambda: presenter.reading.step_file(1),
+            head, "", "chevron-right", "ghost", True, lambda: presenter.reading.step_file(1),
             "Next file",
-        )
+        )  # fmt: skip
         self._back = button(
-            head,
-            "",
-            "chevron-left",
-            "ghost",
-            True,
-            lambda: presenter.reading.step_file(-1),
+            head, "", "chevron-left", "ghost", True, lambda: presenter.reading.step_file(-1),
             "Previous file",
-        )
+        )  # fmt: skip
         self._choose = button(
             head, "", "search", "ghost", True, lambda: presenter.files.open("used"),
             "Find a file in the list of all files in use.",
         )  # fmt: skip
         for made in (self._next, self._back, self._choose):
             made.pack(side="right")
-        self.panel, self.text = kit.pane(self.card.body, MIN_LINES, mono=True, read_only=True)
-        self.panel.pack(fill="both", expand=True)
-        kit.tooltip(self.text, "The beginning of the file; each tint is one token.")
-        tint(self.text)
-        self._words = Elided(self.card.body, "", "caption", "muted")
-        self._words.pack(fill="x", pady=(px(8), 0))
-        row = Box(self.card.body)
-        row.pack(fill="x", pady=(px(6), 0))
-        self._raw = Segmented(
-            row, ["Text", "Bytes"], "Text", lambda value: presenter.reading.show_raw(value == "Bytes"),
-            tips=["As training reads it.", "As it lies on the disk."],
-        )  # fmt: skip
-        self._raw.pack(side="left")
-        self._borders = check(
-            row, "Show boundaries", True, presenter.reading.show_boundaries,
-            "Colour the tokens, so that their borders can be seen.",
-        )  # fmt: skip
-        self._borders.pack(side="right")
+
+    def _add_records(self, row: Box) -> None:
+        """The documents of a table, one after the other."""
+        box = self._records = Box(row)
+        label(box, "Record", "caption", "muted").pack(side="left", padx=(0, px(6)))
+        self._record = Field(box, self._go, 7, "Which document of the table, from 1.")
+        self._record.entry.pack(side="left")
+        self._of = label(box, "", "caption", "muted")
+        self._of.pack(side="left", padx=px(6))
+        self._before = button(
+            box, "", "chevron-left", "ghost", True, lambda: self._step(-1), "Previous record"
+        )
+        self._behind = button(
+            box, "", "chevron-right", "ghost", True, lambda: self._step(1), "Next record"
+        )
+        for made in (self._before, self._behind):
+            made.pack(side="left")
+
+    def _go(self, text: str) -> None:
+        digits = text.replace(",", "").strip()
+        if digits.isdecimal():
+            self._presenter.reading.show_record(int(digits) - 1)
+
+    def _step(self, by: int) -> None:
+        reading = self._presenter.reading
+        reading.show_record(self._presenter.store.state.preview.record + by)
+
+    def flush(self) -> None:
+        """Take what is being typed."""
+        self._record.flush()
 
     def show(self, state: State) -> None:
         """Bring it up to date."""
         view = state.preview
-        has_tokenizer = state.tokenizer.badge != "None"
-        key = (view, state.has_boundaries, state.is_raw, has_tokenizer, state.is_scanned)
+        key = (view, state.look, state.is_scanned)
         if key == self._key:
             return
         self._key = key
@@ -353,22 +172,24 @@ class PreviewCard:
         why = "" if view.total else "No file is in use yet."
         for made in (self._next, self._back, self._choose):
             kit.enable(made, not why, why)
-        self._raw.set_value("Bytes" if state.is_raw else "Text")
-        self._borders.set_value(state.has_boundaries)
-        no_borders = "" if has_tokenizer else "There is no tokenizer yet: Prepare data makes one."
-        no_borders = "Bytes have no tokens." if state.is_raw else no_borders
-        kit.enable(self._borders, not no_borders, no_borders)
-        self._words.set_text(preview_words(state))
-        shown = (
-            view.answer,
-            view.problem,
-            view.file is None,
-            state.has_boundaries,
-            state.is_scanned,
-        )
+        self._look.set_value(next(name for name, look in LOOKS.items() if look == state.look))
+        self._show_record(view)
+        self._words.set_text(preview_words(view, state.look))
+        shown = (view.answer, view.problem, view.file is None, state.look, state.is_scanned)
         if shown != self._shown:
             self._shown = shown
             self._fill(state)
+
+    def _show_record(self, view: PreviewView) -> None:
+        n = view.file.records if view.file else None
+        if not n:
+            self._records.pack_forget()
+            return
+        self._record.show(f"{view.record + 1:,}")
+        self._of.configure(text=f"of {n:,}")
+        kit.enable(self._before, view.record > 0, "This is the first one.")
+        kit.enable(self._behind, view.record < n - 1, "This is the last one.")
+        self._records.pack(side="right")
 
     def _fill(self, state: State) -> None:
         view = state.preview
@@ -381,28 +202,8 @@ class PreviewCard:
             fill(self.text, words)
         else:
             answer = view.answer
-            ends = answer.ends if state.has_boundaries else ()
+            ends = answer.ends if state.look == "tokens" else ()
             fill(self.text, answer.text or answer.note, ends)
-
-
-def preview_words(state: State) -> str:
-    """Characters, tokens, bytes a token and encoding of what is in view."""
-    view, answer = state.preview, state.preview.answer
-    if view.is_waiting and answer is None:
-        return "Reading"
-    if answer is None or view.problem:
-        return ""
-    if state.is_raw:
-        return answer.note or f"{answer.n_bytes:,} bytes"
-    n_chars = f"{len(answer.text):,} characters"
-    parts = [f"first {n_chars} of {fmt.size(answer.n_bytes)}" if answer.is_cut else n_chars]
-    if answer.n_tokens:
-        n_bytes = len(answer.text.encode("utf-8", "replace"))
-        parts += [f"{answer.n_tokens:,} tokens", f"{n_bytes / answer.n_tokens:.2f} bytes per token"]
-    parts.append(f"converted from {answer.encoding}" if answer.is_converted else answer.encoding)
-    if answer.n_tokens is None and answer.text:
-        parts.append("no tokenizer yet, so no tokens")
-    return "    ".join(filter(None, parts))
 
 
 def tint(text: Any) -> None:

@@ -1,28 +1,34 @@
 """The Data tab on the screen."""
 
 import tkinter as tk
+from functools import partial
 from typing import Any
 
-from sllm_ui.tabs.data.cards import Ask, FiltersCard, SourcesCard, TypesCard, UnusedCard
+from sllm_core import fmt
+from sllm_ui.tabs.data.cards import TypesCard, UnusedCard
 from sllm_ui.tabs.data.figures import TILES, TIPS
 from sllm_ui.tabs.data.files_page import FilesPage
+from sllm_ui.tabs.data.filters_card import FiltersCard
 from sllm_ui.tabs.data.presenter import Presenter
-from sllm_ui.tabs.data.state import State
+from sllm_ui.tabs.data.sources_card import DROP_HINT, Ask, SourcesCard
+from sllm_ui.tabs.data.state import ColumnsView, State
 from sllm_ui.tabs.data.texts import (
     MAX_LINES,
     MIN_LINES,
     SCROLLED_LINES,
     PreparedCard,
     PreviewCard,
-    TokenizerCard,
 )
+from sllm_ui.tabs.data.tokenizer_card import TokenizerCard
 from sllm_ui.widgets import kit
-from sllm_ui.widgets.controls import empty, entry
-from sllm_ui.widgets.kit import Box, Desk, Flow, Panel, Scroll, Tile, label, px, skin
+from sllm_ui.widgets.controls import check, empty, entry
+from sllm_ui.widgets.kit import Box, Desk, Elided, Flow, Panel, Scroll, Tile, label, px, skin
+from sllm_ui.widgets.overlay import Choice
 
 ONE_COLUMN = 760  # logical px of the page: narrower, the two columns become one
 REST_MS = 40  # from the first cards to those below them
 SCAN_MS = 300  # between two looks whether the filters have come to rest
+MOST_COLUMNS = 60  # that can be ticked
 WAKE_MS = 500  # after the first paint
 HINTS = (
     ("1 MB", "is enough to see it learn spelling"),
@@ -41,7 +47,7 @@ class View(Box):
         self._pages: dict[str, Empty | Main | FilesPage] = {}
         self._shown = ""  # its name
         self._timers: dict[str, str] = {}
-        self._is_pasting = False
+        self._is_asking = False
         self.bind("<Destroy>", self._on_destroy, "+")
         self._after("wake", WAKE_MS, presenter.reading.wake)
 
@@ -77,8 +83,10 @@ class View(Box):
         if new.is_scan_due:
             self._watch_scan()
         is_new = old is None or old.paste is None or bool(new.paste_error)
-        if new.paste is not None and is_new and not self._is_pasting:
+        if new.paste is not None and is_new and not self._is_asking:
             self._open_paste(new)
+        if new.columns is not None and not new.columns.is_waiting and not self._is_asking:
+            self._open_columns(new.columns)
 
     def _replace(self, wanted: str) -> None:
         """Show another page; the cards are kept while a list of files is in view."""
@@ -149,18 +157,59 @@ class View(Box):
             return text
 
         def add() -> None:
-            self._is_pasting = False
+            self._is_asking = False
             now = presenter.store.state.paste or ("", "")
             presenter.pasting.add(*now)
 
         def cancel() -> None:
-            self._is_pasting = False
+            self._is_asking = False
             presenter.pasting.cancel()
 
-        self._is_pasting = True
+        self._is_asking = True
         self._desk.dialogs.custom(
             "Paste text", build, [("Add text", "primary", add)], 620, 470, on_cancel=cancel
         )
+
+    # The columns of tables
+
+    def _open_columns(self, view: ColumnsView) -> None:
+        picking = self._presenter.picking
+
+        def build(body: Box) -> tk.Misc | None:
+            words = (
+                "Tick the columns that hold the text. Several are joined with a line break; with "
+                "none ticked they are found by their names, such as text or content."
+            )
+            kit.wrap(label(body, words, "body", "fg2", justify="left")).pack(fill="x")
+            scroll = Scroll(body)
+            scroll.pack(fill="both", expand=True, pady=(px(10), 0))
+            scroll.columnconfigure(1, weight=1)
+            for i, (name, sample) in enumerate(view.columns[:MOST_COLUMNS]):
+                shown = kit.cut(fmt.path_text(name), "body", px(200), "middle")
+                tick = check(
+                    scroll, shown, name in view.chosen, partial(picking.tick, name),
+                    f"Whether the column {fmt.path_text(name)} holds text to learn from.",
+                )  # fmt: skip
+                tick.grid(row=i, column=0, sticky="w", pady=px(2))
+                text = Elided(scroll, " ".join(fmt.path_text(sample).split()), "caption", "muted")
+                text.grid(row=i, column=1, sticky="ew", padx=(px(12), 0))
+            if len(view.columns) > MOST_COLUMNS:
+                more = f"{len(view.columns) - MOST_COLUMNS:,} more columns are not shown."
+                label(scroll, more, "caption", "muted").grid(columnspan=2, sticky="w")
+            return next((w for w in _walk(scroll) if w.winfo_class() == "TCheckbutton"), None)
+
+        def take() -> None:
+            self._is_asking = False
+            picking.take()
+
+        def cancel() -> None:
+            self._is_asking = False
+            picking.close()
+
+        self._is_asking = True
+        title = f"Text columns of {view.name}"
+        choices: list[Choice] = [("Use these columns", "primary", take)]
+        self._desk.dialogs.custom(title, build, choices, 640, 470, on_cancel=cancel)
 
 
 class Empty(Panel):
@@ -171,8 +220,8 @@ class Empty(Panel):
         middle = Box(self)
         middle.place(relx=0.5, rely=0.46, anchor="center")
         words = (
-            "Choose folders or files. Plain text, Markdown, HTML and code are read; your files stay "
-            "where they are. Nothing leaves this computer."
+            "Choose folders or files. Text, code, web pages, books, PDF and tables are read; your files "
+            "stay where they are. Nothing leaves this computer."
         )
         self._box = empty(
             middle, "folder-plus", "Add the text you want to learn from", words,
@@ -192,12 +241,17 @@ class Empty(Panel):
             label(hint, what, "caption", "muted", wraplength=px(160), justify="left").pack(
                 anchor="w"
             )
+        self._drop = label(middle, DROP_HINT, "caption", "muted")
         self._buttons = [w for w in _walk(self._box) if w.winfo_class() == "TButton"]
 
     def show(self, state: State) -> None:
         """Bring it up to date."""
         for made in self._buttons[:2]:
             kit.enable(made, not state.locked, state.locked)
+        if state.can_drop:
+            self._drop.pack(pady=(px(20), 0))
+        else:
+            self._drop.pack_forget()
 
     def focus_first(self) -> None:
         """The main button."""
@@ -309,7 +363,7 @@ class Main(Box):
     def flush(self) -> None:
         """Take what is being typed; forms do it by themselves."""
         for made in self._cards:
-            if isinstance(made, SourcesCard | FiltersCard):
+            if isinstance(made, SourcesCard | FiltersCard | PreviewCard):
                 made.flush()
 
     def focus_first(self) -> None:

@@ -8,26 +8,19 @@ from sllm_core.config import ProjectConfig
 from sllm_core.errors import ConfigError
 from sllm_ui.facts import Facts
 from sllm_ui.runstate import RunState
-from sllm_ui.tabs.data import figures
+from sllm_ui.tabs.data import figures, source_rows
+from sllm_ui.tabs.data.lists import File
+from sllm_ui.tabs.data.reasons import clause
 
 DATA_STEPS = ("reading", "tokenizer", "encoding")
-# What files are that are not used, by reason: the end of a sentence that begins with their number.
-CLAUSES = {
-    "extension": "are of a file type that is switched off",
-    "empty": "are empty",
-    "too-small": "are too small",
-    "too-large": "are too large",
-    "glob": "are left out by a pattern",
-    "same-file": "are a second name of another",
-    "over-max-files": "are more than Filters lets in",
-    "not-regular": "are no plain files",
-    "outside": "are links that lead outside",
-    "binary": "are not text",
-    "encoding": "are in an unknown encoding",
-    "unreadable": "cannot be read",
-    "changed": "changed meanwhile",
-    "parse": "are damaged",
-    "limit": "are too much to read",
+BUSY = {
+    "scan": "A scan is on.",
+    "prepare": "The data is being prepared.",
+    "clear": "The cache is being cleared.",
+    "refine": "The files are being analysed.",
+    "remove": "Files are being moved.",
+    "restore": "Files are being put back.",
+    "leaks": "Validation is being checked.",
 }
 STEP_WORDS = {"reading": "Read files", "tokenizer": "Tokenizer", "encoding": "Encode"}
 
@@ -55,8 +48,21 @@ class Job:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is a scan or a preparation that is on now: Stop ends it."""
-        return self.is_live and self.kind in {"scan", "prepare"}
+        """Whether it is a job of this tab that is on now: Stop ends it."""
+        return self.is_live and self.kind in {"scan", "prepare", "clear"}
+
+
+@dataclass(frozen=True)
+class PreviewView:
+    """The file in the preview."""
+
+    file: File | None = None
+    record: int = 0  # of a table, from 0
+    position: int = 0  # among the used files
+    total: int = 0
+    answer: m.Preview | None = None
+    is_waiting: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,10 +150,7 @@ def _outcome(job: RunState) -> tuple[str, str]:
 def scanned_text(found: m.Scanned) -> str:
     """Such as ``92 of 188 files used; 74 are of a file type that is switched off.``."""
     reason, n = max(found.reasons.items(), key=lambda item: item[1])
-    clause = CLAUSES.get(reason, "are not used")
-    if n == 1:
-        clause = clause.replace("are ", "is ", 1)
-    return f"{found.used:,} of {found.listed:,} {_files(found.listed)} used; {n:,} {clause}."
+    return f"{found.used:,} of {found.listed:,} {_files(found.listed)} used; {n:,} {clause(reason, n)}."
 
 
 def prepared_text(done: m.Prepared) -> str:
@@ -159,6 +162,47 @@ def prepared_text(done: m.Prepared) -> str:
     if done.cached_docs:
         words += f", {done.cached_docs:,} from the cache"
     return f"{words}, in {_took(done.elapsed_s)}: {fmt.count(total)} tokens."
+
+
+def preview_words(view: PreviewView, look: str) -> str:
+    """Characters, tokens, bytes a token and encoding of what is in view."""
+    answer = view.answer
+    if view.is_waiting and answer is None:
+        return "Reading"
+    if answer is None or view.problem:
+        return ""
+    if look == "raw":
+        return answer.note or f"{answer.n_bytes:,} bytes"
+    n_chars = f"{len(answer.text):,} characters"
+    parts = [f"first {n_chars} of {fmt.size(answer.n_bytes)}" if answer.is_cut else n_chars]
+    if answer.n_tokens:
+        n_bytes = len(answer.text.encode("utf-8", "replace"))
+        parts += [f"{answer.n_tokens:,} tokens", f"{n_bytes / answer.n_tokens:.2f} bytes per token"]
+    parts.append(f"converted from {answer.encoding}" if answer.is_converted else answer.encoding)
+    if answer.n_tokens is None and answer.text and look != "text":
+        parts.append("no tokenizer yet, so no tokens")
+    return "    ".join(filter(None, parts))
+
+
+def source_words(row: source_rows.SourceRow) -> str:
+    """The figures of a source in one line, as far as they are known."""
+    if row.files == "-":
+        return "Not scanned yet." if row.is_on else "Not read."
+    parts = [f"{row.files} {'document' if row.files == '1' else 'documents'}", row.size]
+    if row.each != "-":
+        parts.append(f"{row.each} bytes per token")
+    if row.copies != "-":
+        parts += [f"{row.copies} copies", f"{row.low} of low quality"]
+    return "    ".join(parts)
+
+
+def columns_words(row: source_rows.SourceRow) -> str:
+    """Which columns of a source's tables are read."""
+    n = f"{row.no_columns:,} {'table waits' if row.no_columns == 1 else 'tables wait'}"
+    waiting = f"{n} for text columns. " if row.no_columns else ""
+    if row.columns:
+        return f"{waiting}Text columns: {', '.join(map(fmt.path_text, row.columns))}"
+    return f"{waiting}Text columns: found by their names"
 
 
 def _files(n: int) -> str:
