@@ -146,7 +146,7 @@ def harmless(filled, monkeypatch):
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("page", ["data", "train", "test", "monitor"])
+@pytest.mark.parametrize("page", ["data", "refine", "train", "test", "monitor"])
 def test_random_clicks_and_keys_do_no_harm(harmless, page):
     harmless.show(page)
     fuzz(harmless, 60, seed=len(page))
@@ -158,6 +158,6 @@ def test_random_clicks_and_keys_do_no_harm(harmless, page):
 @pytest.mark.timeout(1200)
 def test_three_thousand_random_clicks_and_keys_do_no_harm(harmless):
     for part in range(10):
-        harmless.show(("data", "train", "test", "monitor")[part % 4])
+        harmless.show(("data", "refine", "train", "test", "monitor")[part % 5])
         fuzz(harmless, 300, seed=part)
         harmless.dialogs.close_all()

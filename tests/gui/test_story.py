@@ -145,7 +145,7 @@ def test_every_tab_can_be_shown_in_both_themes_and_three_zooms(window, corpus, s
     for zoom in (1.0, 1.5, 0.8):
         for theme in ("light", "dark"):
             window.settings.change(theme=theme, zoom=zoom)
-            for page in ("data", "train", "test", "monitor", "settings"):
+            for page in ("data", "refine", "train", "test", "monitor", "settings"):
                 window.show(page)
                 window.root.update()
             window.open_help("data")

@@ -54,6 +54,7 @@ def test_the_tabs_are_numbered_in_their_order():
         "Alt+2",
         "Alt+3",
         "Alt+4",
+        "Alt+5",
     ]
 
 

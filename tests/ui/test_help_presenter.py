@@ -82,7 +82,7 @@ def test_the_pages_use_the_words_of_the_screen():
 
 def test_nothing_that_is_not_there_yet_is_promised():
     text = "\n".join(presenter.source_of(name) for name in presenter.NAMES)
-    assert not re.search(r"\b(DPO|Refine|GGUF|ONNX|LoRA|Chat mode|drag and drop)\b", text)
+    assert not re.search(r"\b(DPO|GGUF|ONNX|LoRA|Chat mode|drag and drop)\b", text)
 
 
 def test_a_page_that_cannot_be_read_says_so(tmp_path, monkeypatch):

@@ -56,6 +56,9 @@ def session(**changes):
 NOTHING = {"project": None, "config": ProjectConfig()}
 EMPTY = {"config": ProjectConfig()}
 SCANNING = {"data_job": run("running", 0, "scan", total=False)}
+SCORING = m.Progress("scoring", 3, 4, "files")
+ANALYSING = {"data_job": run("running", 0, "refine", total=False, progress=SCORING)}
+ANALYSED = {"data_job": run("done", 0, "refine", total=False)}
 TRAINING = {"run": run("running", 40)}
 SETUP = {"run": run("running", 0)}
 PAUSED = {"run": run("paused", 40)}
@@ -65,11 +68,12 @@ FAILED = {"run": run("failed", 40)}
 DONE = {"run": run("done", 1000)}
 LISTED = {"runs": (object(),)}
 UNUSABLE = {"facts": Facts(is_scanned=True, listed=3, used=0)}
+SCANNED = {"facts": Facts(is_scanned=True, listed=3, used=3)}
 LOOKING_ON = {"read_only": HELD}
 STATES = {
     "nothing": NOTHING, "empty": EMPTY, "ready": {}, "scanning": SCANNING, "setup": SETUP,
     "training": TRAINING, "paused": PAUSED, "stopping": STOPPING, "stopped": STOPPED,
-    "failed": FAILED, "done": DONE, "listed": LISTED, "unusable": UNUSABLE, "held": LOOKING_ON,
+    "failed": FAILED, "done": DONE, "listed": LISTED, "unusable": UNUSABLE, "scanned": SCANNED, "held": LOOKING_ON,
     "held training": LOOKING_ON | TRAINING, "held stopped": LOOKING_ON | STOPPED,
 }  # fmt: skip
 
@@ -78,12 +82,18 @@ CAN = {
     "save_as": "all but nothing",
     "duplicate": "all but nothing",
     "reveal": "all but nothing",
-    "rename": "empty ready stopped failed done listed unusable",
-    "delete": "empty ready stopped failed done listed unusable",
-    "scan": "ready stopped failed done listed unusable",
-    "prepare": "ready stopped failed done listed unusable",
-    "auto_select": "ready scanning stopped failed done listed",
-    "start": "ready scanning stopped failed done listed",
+    "rename": "empty ready stopped failed done listed unusable scanned",
+    "delete": "empty ready stopped failed done listed unusable scanned",
+    "scan": "ready stopped failed done listed unusable scanned",
+    "prepare": "ready stopped failed done listed unusable scanned",
+    "analyse": "scanned",
+    "move_to_trash": "scanned",
+    "exclude": "scanned",
+    "check_leaks": "scanned",
+    "report_csv": "scanned",
+    "undo_remove": "ready stopped failed done listed unusable scanned",
+    "auto_select": "ready scanning stopped failed done listed scanned",
+    "start": "ready scanning stopped failed done listed scanned",
     "resume": "stopped failed done listed",
     "pause": "setup training paused",
     "save_now": "training paused",
@@ -206,24 +216,53 @@ def test_what_a_data_job_has_done_is_shown_in_its_unit():
 
 
 @pytest.mark.parametrize(
-    ("changes", "data", "train", "test", "monitor"),
+    ("changes", "data", "refine", "train", "test", "monitor"),
     [
-        (NOTHING, "empty", "empty", "empty", "empty"),
-        ({}, "ready", "ready", "empty", "empty"),
-        (SCANNING, "running", "ready", "empty", "empty"),
-        ({"data_job": run("failed", 0, "scan")}, "failed", "ready", "empty", "empty"),
-        ({"facts": Facts(train_tokens=9, val_tokens=1)}, "done", "ready", "empty", "empty"),
-        (TRAINING, "ready", "running", "empty", "empty"),
-        (PAUSED, "ready", "running", "empty", "empty"),
-        (STOPPED | {"checkpoints": (1,), "runs": (1,)}, "ready", "ready", "ready", "ready"),
-        (FAILED, "ready", "failed", "empty", "empty"),
-        (DONE | {"config": ProjectConfig()}, "empty", "done", "empty", "empty"),
+        (NOTHING, "empty", "empty", "empty", "empty", "empty"),
+        ({}, "ready", "empty", "ready", "empty", "empty"),
+        (SCANNING, "running", "empty", "ready", "empty", "empty"),
+        (SCANNED, "ready", "ready", "ready", "empty", "empty"),
+        ({"data_job": run("failed", 0, "scan")}, "failed", "empty", "ready", "empty", "empty"),
+        (ANALYSING, "ready", "running", "ready", "empty", "empty"),
+        (ANALYSED | SCANNED, "ready", "done", "ready", "empty", "empty"),
+        ({"data_job": run("failed", 0, "remove")}, "ready", "failed", "ready", "empty", "empty"),
+        (
+            {"facts": Facts(train_tokens=9, val_tokens=1)},
+            "done",
+            "empty",
+            "ready",
+            "empty",
+            "empty",
+        ),
+        (TRAINING, "ready", "empty", "running", "empty", "empty"),
+        (PAUSED, "ready", "empty", "running", "empty", "empty"),
+        (
+            STOPPED | {"checkpoints": (1,), "runs": (1,)},
+            "ready",
+            "empty",
+            "ready",
+            "ready",
+            "ready",
+        ),
+        (FAILED, "ready", "empty", "failed", "empty", "empty"),
+        (DONE | {"config": ProjectConfig()}, "empty", "empty", "done", "empty", "empty"),
     ],
 )
-def test_each_tab_has_its_dot(changes, data, train, test, monitor):
+def test_each_tab_has_its_dot(changes, data, refine, train, test, monitor):
     found = dots(session(**changes))
     assert tuple(found) == TABS
-    assert tuple(found.values()) == (data, train, test, monitor)
+    assert tuple(found.values()) == (data, refine, train, test, monitor)
+
+
+def test_jobs_on_the_data_are_named_in_the_run_bar():
+    words = {
+        "scan": "Scanning", "prepare": "Preparing", "refine": "Analysing", "remove": "Moving",
+        "restore": "Putting back", "leaks": "Checking", "clear": "Clearing",
+    }  # fmt: skip
+    for kind, word in words.items():
+        assert run_bar(session(data_job=run("running", 0, kind)), 0.0).word == word
+    bar = run_bar(session(**ANALYSING), 0.0)
+    assert (bar.text, bar.share) == ("Score   3 files", 0.75)
 
 
 # -- meters --------------------------------------------------------------------------------------

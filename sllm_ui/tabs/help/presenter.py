@@ -26,6 +26,7 @@ class Entry:
 ENTRIES: tuple[Entry, ...] = (
     Entry("index", "Start here", "stars", "A first model in five minutes."),
     Entry("data", "Data", "database", "Sources, what is read, tokenizer, preparing."),
+    Entry("refine", "Refine", "funnel", "Scores, copies, keys, trash and undo, leaks."),
     Entry("train", "Train", "graph-up", "Presets, every number, the loss curve, pause and stop."),
     Entry("test", "Test", "chat-square-text", "Writing with a model, and what the sliders do."),
     Entry("monitor", "Monitor", "activity", "Runs, checkpoints, the machine, the log."),

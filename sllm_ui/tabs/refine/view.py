@@ -21,7 +21,8 @@ from sllm_ui.widgets import kit
 from sllm_ui.widgets.controls import button, empty, set_button
 from sllm_ui.widgets.kit import Box, Desk, Elided, Panel, Scroll, label, px, skin, wrap
 
-COLUMN = 336  # logical px
+COLUMN, SLIM = 336, 318  # logical px of the column; on a page that is narrow
+NARROW = 960  # logical px of the page
 REST_MS = 40  # from the first cards to those below them
 # Height of the page, in logical px, and what the preview gets of it.
 PREVIEW = ((720, 226), (620, 178), (540, 150), (0, 122))
@@ -155,7 +156,7 @@ class Main(Box):
         self.rowconfigure(0, weight=1)
         self._state: State | None = None
         self._rest_timer = ""
-        left = Box(self, width=px(COLUMN * skin().breadth))
+        left = self._left = Box(self, width=px(SLIM))
         left.grid(row=0, column=0, sticky="ns", padx=(0, px(12)))
         left.pack_propagate(False)
         self._foot = Foot(left, presenter)
@@ -185,6 +186,10 @@ class Main(Box):
         height = next(high for least, high in PREVIEW if event.height >= px(least))
         if int(str(self._low.cget("height"))) != px(height):
             self._low.configure(height=px(height))
+        is_narrow = event.width < px(NARROW * skin().breadth)
+        width = px(SLIM if is_narrow else COLUMN * skin().breadth)
+        if int(str(self._left.cget("width"))) != width:
+            self._left.configure(width=width)
 
     def _add(self, *cards: Any) -> None:
         for made in cards:

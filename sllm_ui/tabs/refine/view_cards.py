@@ -45,16 +45,16 @@ class ScoreCard:
         self._rest.pack(fill="x")
         row = Box(body)
         row.pack(fill="x", pady=(px(8), 0))
-        self._as = combo(
-            row, list(SCORE_AS), width=16, tip=explain(RefineConfig, "score_as"),
-            on_change=lambda text: presenter.change(score_as=SCORE_AS[text]),
-        )  # fmt: skip
-        self._as.pack(side="left", fill="x", expand=True)
         what = button(
             row, "What counts", kind="ghost", small=True, command=lambda: show_rules(desk),
             tip="The rules that the score is made of, their limits and where they come from.",
         )  # fmt: skip
-        what.pack(side="left", padx=(px(6), 0))
+        what.pack(side="right", padx=(px(6), 0))
+        self._as = combo(
+            row, list(SCORE_AS), width=8, tip=explain(RefineConfig, "score_as"),
+            on_change=lambda text: presenter.change(score_as=SCORE_AS[text]),
+        )  # fmt: skip
+        self._as.pack(side="left", fill="x", expand=True)
 
     def show(self, state: State) -> None:
         """Bring it up to date."""
@@ -68,7 +68,7 @@ class ScoreCard:
             keep, drop, copy, mask, _ = counts.files
             stay = keep + mask
             self._keep.configure(text=f"Keep {words.percent(stay, counts.used)} of files")
-            self._rest.set_text(f"{stay:,} stay, {drop:,} and {copy:,} copies would go.")
+            self._rest.set_text(f"{stay:,} stay, {drop + copy:,} would go. Drag the line.")
         text = next(text for text, value in SCORE_AS.items() if value == state.refine.score_as)
         if self._as.get_value() != text:
             self._as.set_value(text)

@@ -40,6 +40,7 @@ SEGMENT_EDGES = 26  # logical px of a segment beside its text
 TYPING_MS = 150  # a filter is applied this long after the last key
 HINT = "Filter by path or reason"
 FILTER_TIP = f"Words that path or reason must hold. Also: {search.HINT}.\nCtrl+F"
+NARROW_ROW = 420  # logical px beside the filter
 NARROW = 640  # logical px of the undo bar: narrower, a button loses its words
 LOOK_MS = 90  # the cursor must rest this long before its file is read
 
@@ -201,6 +202,8 @@ class TablePanel:
             self._more.pack(side="right")
 
     def _add_tools(self, row: Box) -> None:
+        self._row, self._n = row, 0
+        row.bind("<Configure>", lambda _: self._name_move())
         row.pack(fill="x", pady=(0, px(8)), padx=(0, px(6)))
         presenter = self._presenter
         self._move = button(
@@ -346,7 +349,8 @@ class TablePanel:
         if not why and not state.target:
             why = "Nothing of what is shown is proposed to go. Choose files to move them."
         n = state.target
-        set_button(self._move, f"Move {n:,} to _trash" if n else "Move to _trash")
+        self._n = n
+        self._name_move()
         what = "The files that are chosen" if state.chosen > 1 else "What is proposed in view"
         kit.tooltip(
             self._move,
@@ -359,6 +363,12 @@ class TablePanel:
         kit.enable(self._report, not has_rows, has_rows)
         no_batch = "" if state.earlier else "Nothing was moved or left out yet."
         kit.enable(self._history, not no_batch, no_batch)
+
+    def _name_move(self) -> None:
+        """With the number of files; the rest of the words where there is room for them."""
+        is_short = 0 < self._row.winfo_width() < px(NARROW_ROW * skin().breadth)
+        words = f"Move {self._n:,}" if self._n else "Move"
+        set_button(self._move, words if is_short and self._n else f"{words} to _trash")
 
     def _show_none(self, state: State) -> None:
         text = ""
