@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -146,11 +147,34 @@ def build_parser() -> Parser:
     new.add_argument("--exclude", metavar="GLOB", action="append", default=[], help="leave out")
     _add_settings(new)
 
-    _add_settings(add("scan", "list the files of the sources"))
+    scan = add("scan", "list the files of the sources")
+    scan.add_argument("--all", action="store_true", help="read every file again")
+    scan.add_argument("--report", metavar="FILE", help="write the list as CSV, with all reasons")
+    _add_settings(scan)
+
+    refine = add("refine", "score the files, find copies; move what should go, and take it back")
+    refine.add_argument("--min-score", type=int, metavar="N", help="files below are to go")
+    refine.add_argument("--near-dup", type=float, metavar="T", help="near copies from 0.5 to 0.99")
+    actions = refine.add_mutually_exclusive_group()
+    actions.add_argument("--apply", action="store_true", help="move them to _trash")
+    actions.add_argument("--exclude", action="store_true", help="leave them out where they are")
+    actions.add_argument("--undo", action="store_true", help="take the last batch back")
+    actions.add_argument(
+        "--leaks",
+        nargs="*",
+        metavar="FILE",
+        help="how much of validation, or of FILE, is trained on",
+    )
+    refine.add_argument("--batch", type=int, metavar="N", help="with --undo: which batch")
+    refine.add_argument("--report", metavar="FILE", help="write the list as CSV, with all reasons")
+    _add_settings(refine)
 
     prepare = add("prepare", "train or import the tokenizer and encode the files")
     prepare.add_argument("--target-vocab-size", type=int, metavar="N", help="vocabulary wished for")
     prepare.add_argument("--tokenizer", metavar="FILE", help="a tokenizer.json to import")
+    prepare.add_argument(
+        "--clear-cache", action="store_true", help="first forget all that was encoded before"
+    )
     _add_settings(prepare)
 
     train = add("train", "train a model (prepares first if needed)")
@@ -260,9 +284,12 @@ def run_scan(arguments: argparse.Namespace, console: Console) -> int:
     config = _config(opened, arguments)
     is_kept = bool(arguments.sets or arguments.preset)
     keep = config if is_kept else None
-    code = _run_job(
-        opened, console, "scan", lambda: runs.new_run(opened, "scan", config), keep=keep
-    )
+
+    def make() -> runs.Run:
+        return runs.new_run(opened, "scan", config, is_forced=arguments.all)
+
+    code = _run_job(opened, console, "scan", make, keep=keep)
+    code = code or _write_report(opened, arguments)
     if code == 0 and not arguments.json:
         with Index(opened.db_path) as index:
             rows = index.unused_files(21, but=("extension", "empty"))  # the two that need no look
@@ -270,11 +297,77 @@ def run_scan(arguments: argparse.Namespace, console: Console) -> int:
         for row in rows[:20]:
             print(f"  {row.state:8} {row.reason:16} {row.path_text}")
         if len(rows) > 20:
-            print("  ... (all of them are in project.db)")
+            print("  ... (all of them: --report FILE)")
         for row in converted:
             print(f"  used     from {row.encoding:11} {row.path_text}")
     _say_kept(code, is_kept, arguments)
     return code
+
+
+def _write_report(opened: Project, arguments: argparse.Namespace) -> int:
+    """The list of files as CSV, where one was asked for."""
+    if arguments.report:
+        from sllm_core.corpus import report
+        from sllm_core.corpus.index import Index
+
+        path = Path(arguments.report).absolute()
+        with Index(opened.db_path) as index:
+            n = report.write_csv(index, path)
+        if not arguments.json:
+            print(f"Wrote {path} ({n:,} files).")
+    return 0
+
+
+def run_refine(arguments: argparse.Namespace, console: Console) -> int:
+    """Scores, copies, findings; what should go is moved only when that is asked for."""
+    opened = open_project(arguments.project)
+    if arguments.undo:
+        return _run_data_job(opened, console, "restore", {"batch": arguments.batch})
+    if arguments.leaks is not None:
+        files = [str(Path(name).absolute()) for name in arguments.leaks]
+        return _run_data_job(opened, console, "leaks", {"files": files})
+    given = {"min_score": arguments.min_score, "near_threshold": arguments.near_dup}
+    given = {name: value for name, value in given.items() if value is not None}
+    config = settings.with_values(_config(opened, arguments), given)
+    is_kept = bool(given or arguments.sets or arguments.preset)
+    keep = config if is_kept else None
+    make = partial(runs.new_run, opened, "refine", config)
+    code = _run_job(opened, console, "refine", make, keep=keep)
+    code = code or _write_report(opened, arguments)
+    if code == 0 and not arguments.json:
+        _show_worst(opened, config)
+    if code == 0 and (arguments.apply or arguments.exclude):
+        kind = "trash" if arguments.apply else "exclude"
+        options = {"kind": kind, "verdicts": ["drop", "copy"]}
+        code = _run_data_job(opened, console, "remove", options)
+    _say_kept(code, is_kept, arguments)
+    return code
+
+
+def _run_data_job(opened: Project, console: Console, kind: str, options: dict[str, Any]) -> int:
+    config = opened.load_config()
+    return _run_job(opened, console, kind, partial(runs.new_run, opened, kind, config, **options))
+
+
+def _show_worst(opened: Project, config: ProjectConfig) -> None:
+    """The files that should go, worst first, with the first reason of each."""
+    import numpy as np
+
+    from sllm_core.corpus import rules, table
+
+    rows = table.load(opened.db_path)
+    verdicts = table.verdicts(rows, config.refine, config.clean)
+    going = np.flatnonzero(np.isin(verdicts, [table.DROP, table.COPY]))
+    for i in going[np.argsort(rows.score[going], kind="stable")][:20].tolist():
+        word = table.VERDICTS[verdicts[i]]
+        if word == "copy":
+            why = f"copy of {rows.path(int(rows.keeper[i]))}"
+        else:
+            why = ", ".join(rules.explain(*reason) for reason in rows.reasons(i)[:2])
+            why = why or "keys, passwords or a language that is left out"
+        print(f"  {word:5} {rows.score[i]:3}  {rows.path(i)}: {why}")
+    if len(going) > 20:
+        print(f"  ... {len(going) - 20:,} more (all of them: --report FILE)")
 
 
 def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
@@ -292,6 +385,8 @@ def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
         )
 
     is_kept = bool(asked is not None or arguments.sets or arguments.preset)
+    if arguments.clear_cache and (code := _run_data_job(opened, console, "clear", {})):
+        return code
     code = _run_job(opened, console, "prepare", make, keep=config if is_kept else None)
     _say_kept(code, is_kept, arguments)
     return code
@@ -513,6 +608,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], int]] = {
     "demo": run_demo,
     "new": run_new,
     "scan": run_scan,
+    "refine": run_refine,
     "prepare": run_prepare,
     "train": run_train,
     "generate": run_generate,

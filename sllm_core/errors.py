@@ -36,6 +36,7 @@ CODES: dict[str, str] = {
     "E-DATA-STALE": "Prepared data does not belong to the present files or settings.",
     "E-DATA-SMALL": "There is too little text for one window.",
     "E-DATA-SOURCE": "A source folder cannot be read.",
+    "E-DATA-BATCH": "There is nothing to take back.",
     "E-DATA-TOKENS": "A token file holds ids outside the vocabulary.",
     "E-TOK-SCHEMA": "The file is not a tokenizer this program can use safely.",
     "E-TOK-LIMIT": "The tokenizer is larger than the limits allow.",

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -116,9 +117,11 @@ def documents(project, side):
 
 
 def data_bytes(project):
-    """The bytes of the four token files and the manifest."""
-    names = ["train.npy", "train_docs.npy", "val.npy", "val_docs.npy", "manifest.json"]
-    return {name: (project.data_dir / name).read_bytes() for name in names}
+    """The bytes of the token files, and the manifest but for the version it took the place of."""
+    names = [f"{side}{part}.npy" for side in ("train", "val") for part in ("", "_docs", "_texts")]
+    found = {name: (project.data_dir / name).read_bytes() for name in names}
+    manifest = json.loads((project.data_dir / "manifest.json").read_text(encoding="utf-8"))
+    return found | {"manifest.json": {**manifest, "parent": None}}
 
 
 def write_corpus(folder, n=30, words=60, name="doc"):

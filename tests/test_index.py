@@ -34,7 +34,7 @@ def test_a_changed_text_forgets_its_tokens_and_an_unchanged_one_keeps_them(tmp_p
     with Index(tmp_path / "p.db") as index:
         index.put_files([row(b"same"), row(b"other")], 1)
         ids = {x.path: x.id for x in index.used_files()}
-        index.set_tokens([("train", 10, ids[b"same"]), ("val", 20, ids[b"other"])])
+        index.set_tokens([("train", 10, ids[b"same"]), ("val", 20, ids[b"other"])], "t", [])
         index.put_files([row(b"same", mtime_ns=9), row(b"other", text_hash=b"n" * 16)], 2)
         got = index._db.execute("SELECT path, split, tokens FROM files ORDER BY path").fetchall()
         assert got == [(b"other", None, None), (b"same", "train", 10)]
@@ -183,7 +183,7 @@ def test_rows_are_written_all_or_none(tmp_path):
     with Index(tmp_path / "p.db") as index:
         index.put_files([row(b"a"), row(b"b")], 1)
         with pytest.raises(ProjectError):  # SQLite refuses the second row after the first
-            index.set_tokens([("train", 1, 1), ("train", object(), 2)])
+            index.set_tokens([("train", 1, 1), ("train", object(), 2)], "t", [])
         assert not index._db.in_transaction
         assert index._db.execute("SELECT tokens FROM files").fetchall() == [(None,), (None,)]
 
@@ -192,9 +192,9 @@ def test_the_cache_gives_back_spans_of_its_own_tokenizer_only(tmp_path):
     with Index(tmp_path / "p.db") as index:
         index.put_cache([(b"t" * 16, "one", "000001.tokens", 7, 3, b"s" * 16)])
         index.put_cache([(b"t" * 16, "two", "000002.tokens", 8, 4, b"s" * 16)])
-        assert index.cached(b"t" * 16, "one").start == 7
-        assert index.cached(b"u" * 16, "one") is None
+        assert index.cached_many([b"t" * 16, b"u" * 16], "one")[b"t" * 16].start == 7
+        assert list(index.cached_many([b"t" * 16, b"u" * 16], "one")) == [b"t" * 16]
         assert index.cache_segments() == {"000001.tokens", "000002.tokens"}
         index.forget_cache(keep="two")
-        assert index.cached(b"t" * 16, "one") is None
-        assert index.cached(b"t" * 16, "two").n_tokens == 4
+        assert not index.cached_many([b"t" * 16], "one")
+        assert index.cached_many([b"t" * 16], "two")[b"t" * 16].n_tokens == 4

@@ -22,10 +22,10 @@ CORE = [
     {"config", "messages"},
     {"presets", "project"},
     {"estimate", "hardware", "ledger"},
-    {"device", "advice"},
+    {"device", "advice", "engines"},
     {"corpus", "model", "tokenizer", "optim", "schedule", "metrics"},
-    {"dataset"},
-    {"checkpoint", "encode"},
+    {"dataset", "vocabulary"},
+    {"checkpoint", "encode", "mixture"},
     {"export", "foreign"},
     {"sampler", "evaluate", "context", "probe"},
     {"trainer"},
@@ -66,6 +66,10 @@ LIGHT = WORDS | {
     "sllm_core.ledger",
     "sllm_core.sample",
     "sllm_core.corpus.index",
+    "sllm_core.corpus.report",
+    "sllm_core.corpus.rules",
+    "sllm_core.corpus.search",
+    "sllm_core.corpus.table",
     "sllm_core.jobs.runner",
     "sllm_core.jobs.runs",
     "sllm_core.jobs.channel",
@@ -100,6 +104,7 @@ HOMES = {
     "concurrent": THREADS,
     "subprocess": [
         "sllm_core/bootstrap.py",
+        "sllm_core/corpus/children.py",
         "sllm_core/foreign.py",
         "sllm_core/jobs/*",
         "sllm_core/shortcut.py",
@@ -108,7 +113,7 @@ HOMES = {
     "psutil": ["sllm_core/hardware.py", "sllm_core/jobs/*"],
     "pynvml": ["sllm_core/hardware.py", "sllm_core/jobs/vitals.py"],
     "except Exception": [
-        f"sllm_core/{name}.py" for name in ("jobs/worker", "tokenizer", "foreign")
+        f"sllm_core/{name}.py" for name in ("jobs/worker", "tokenizer", "foreign", "engines")
     ],
 }
 

@@ -473,10 +473,10 @@ def test_a_reader_that_runs_out_of_memory_or_depth_fails_that_file_only(
     real = sources.examine_small
     problems = iter([MemoryError(), RecursionError(), ValueError("x"), UnicodeError("x")])
 
-    def examine(path, expected, check):
+    def examine(path, *rest):
         if path.name == "bad.txt":
             raise next(problems)
-        return real(path, expected, check)
+        return real(path, *rest)
 
     monkeypatch.setattr(sources, "examine_small", examine)
     for _ in range(4):
@@ -566,10 +566,10 @@ def test_progress_counts_up_to_the_files_that_were_read(source, project):
     told = []
     with Index(project.db_path) as index:
         scanner = sources.Scanner(
-            project, index, project.load_config().data,
+            project, project.load_config(), index,
             on_progress=lambda *numbers: told.append(numbers), check=lambda: None,
         )  # fmt: skip
-        scanner.run(project.load_config().sources)
+        scanner.run()
     assert told[-1] == (1, 1, 1)
 
 

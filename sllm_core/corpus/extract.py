@@ -7,7 +7,7 @@ so that memory stays flat for a file of any size.
 import codecs
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,8 @@ from typing import NamedTuple
 import charset_normalizer
 import xxhash
 
-from sllm_core.corpus.clean import clean
+from sllm_core.config import CleanConfig
+from sllm_core.corpus.clean import PLAIN, apply, clean
 
 SECTION_CHARS = 1 << 20  # a document longer than this is handled in sections
 _READ_BYTES = 1 << 20
@@ -71,6 +72,27 @@ class FileId(NamedTuple):
         if dev | inode >= _SIGN:
             dev, inode = ((n + _SIGN) % (2 * _SIGN) - _SIGN for n in (dev, inode))
         return FileId(info.st_size, info.st_mtime_ns, dev, inode)
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """How the text of one file is cleaned: by which options, as what."""
+
+    options: CleanConfig = PLAIN
+    kind: str = "prose"
+    lang: str = ""
+
+    def __call__(self, pieces: Iterable[str]) -> Iterator[str]:
+        """The cleaned text, in pieces."""
+        return apply(pieces, self.options, self.kind, self.lang)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the options change nothing."""
+        return self.options == PLAIN
+
+
+AS_IT_IS = Cleaning()
 
 
 @dataclass(frozen=True)
@@ -224,7 +246,27 @@ def read_text(path: Path, expected: FileId, encoding: str) -> Iterator[str]:
         raise SkipFile("encoding", f"not {encoding}: {problem}") from problem
 
 
-def examine(path: Path, expected: FileId, check: Callable[[], None] = lambda: None) -> TextFacts:
+def hash_file(
+    path: Path, expected: FileId | None, check: Callable[[], None] = lambda: None
+) -> bytes:
+    """The xxh3-128 of a file's bytes.
+
+    Raises:
+        SkipFile: see `read_blocks`.
+    """
+    raw = xxhash.xxh3_128()
+    for block in read_blocks(path, expected):
+        check()
+        raw.update(block)
+    return raw.digest()
+
+
+def examine(
+    path: Path,
+    expected: FileId,
+    check: Callable[[], None] = lambda: None,
+    cleaning: Cleaning = AS_IT_IS,
+) -> TextFacts:
     """Read a file whole, without keeping it: its hashes, encoding and counts.
 
     ``check`` is called for every block; what it raises ends the work.
@@ -232,14 +274,22 @@ def examine(path: Path, expected: FileId, check: Callable[[], None] = lambda: No
     Raises:
         SkipFile: it holds no text that can be used.
     """
-    raw = xxhash.xxh3_128()
-    for block in read_blocks(path, expected):
-        check()
-        raw.update(block)
+    raw_hash = hash_file(path, expected, check)
     encoding = find_encoding(path, expected, check)
+    return measure_text(cleaning(read_text(path, expected, encoding)), raw_hash, encoding, check)
+
+
+def measure_text(
+    pieces: Iterable[str], raw_hash: bytes, encoding: str, check: Callable[[], None]
+) -> TextFacts:
+    """Hash and count a cleaned text that comes in pieces.
+
+    Raises:
+        SkipFile: there is nothing of it, or it holds NUL characters.
+    """
     text_hash, chars, n_bytes, lines = xxhash.xxh3_128(), 0, 0, 0
     last = ""
-    for text in read_text(path, expected, encoding):
+    for text in pieces:
         check()
         if "\0" in text:
             raise SkipFile("binary", "it holds NUL characters")
@@ -250,7 +300,7 @@ def examine(path: Path, expected: FileId, check: Callable[[], None] = lambda: No
     if not chars or not last:
         raise SkipFile("empty")
     return TextFacts(
-        raw_hash=raw.digest(),
+        raw_hash=raw_hash,
         text_hash=text_hash.digest(),
         encoding=encoding,
         is_converted=encoding not in {"utf-8", "utf-8-sig"},
@@ -261,7 +311,10 @@ def examine(path: Path, expected: FileId, check: Callable[[], None] = lambda: No
 
 
 def examine_small(
-    path: Path, expected: FileId, check: Callable[[], None] = lambda: None
+    path: Path,
+    expected: FileId,
+    check: Callable[[], None] = lambda: None,
+    cleaning: Cleaning = AS_IT_IS,
 ) -> TextFacts:
     """`examine` for a file that fits one block: read once, the usual case of plain UTF-8.
 
@@ -269,19 +322,19 @@ def examine_small(
         SkipFile: see `examine`.
     """
     if expected.size > _READ_BYTES:
-        return examine(path, expected, check)
+        return examine(path, expected, check, cleaning)
     data = b"".join(read_blocks(path, expected))
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        return examine(path, expected, check)
+        return examine(path, expected, check, cleaning)
     if "\0" in text:
-        return examine(path, expected, check)
+        return examine(path, expected, check, cleaning)
     raw_hash = xxhash.xxh3_128_digest(data)
-    cleaned = clean(text)
+    cleaned = clean(text) if cleaning.is_plain else "".join(cleaning([clean(text)]))
     if not cleaned:
         raise SkipFile("empty")
-    is_same = len(cleaned) == len(text) and "\r" not in text
+    is_same = cleaned is text or (len(cleaned) == len(text) and cleaned == text)
     encoded = data if is_same else cleaned.encode("utf-8")
     return TextFacts(
         raw_hash=raw_hash,

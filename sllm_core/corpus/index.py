@@ -325,9 +325,17 @@ class Index:
             [(reason, file_id)],
         )
 
-    def set_tokens(self, rows: Iterable[tuple[str, int, int]]) -> None:
-        """Store (split, tokens, file id) after encoding."""
-        self.write("UPDATE files SET split = ?, tokens = ? WHERE id = ?", rows)
+    def set_tokens(
+        self,
+        rows: Iterable[tuple[str, int, int]],
+        tokenizer_hash: str,
+        sides: Iterable[tuple[bytes, float, str, int]],
+    ) -> None:
+        """Store (split, tokens, file id) after encoding, and the sides that were decided."""
+        counted = ((split, tokens, tokenizer_hash, file_id) for split, tokens, file_id in rows)
+        update = "UPDATE files SET split = ?, tokens = ?, tokenizer_hash = ? WHERE id = ?"
+        sided = "INSERT OR REPLACE INTO sides (key, share, side, section_chars) VALUES (?, ?, ?, ?)"
+        self.write_all([(update, counted), (sided, sides)])
 
     def known_files(self) -> dict[int, dict[bytes, Known]]:
         """All rows: source -> path -> what a scan compares with."""
@@ -346,10 +354,26 @@ class Index:
         }
 
     def used_files(self) -> Iterator[FileRow]:
-        """Used rows in their fixed order: source, then path bytes."""
-        found = self._db.execute(f"{_SELECT} WHERE state = 'used' ORDER BY source_id, path")
-        while rows := found.fetchmany(1000):
+        """Used rows in their fixed order: source, then path bytes; read in pages, by key."""
+        where = "WHERE state = 'used' AND (source_id, path) > (?, ?) ORDER BY source_id, path"
+        after: tuple[object, ...] = (-(1 << 62), b"")
+        while rows := self._db.execute(f"{_SELECT} {where} LIMIT 1000", after).fetchall():
             yield from (FileRow(*row) for row in rows)
+            after = rows[-1][0], rows[-1][1]
+
+    def rows_by_id(self, ids: Iterable[int]) -> Iterator[FileRow]:
+        """Rows in the order of ``ids``; those that are gone are passed over."""
+        for file_id in ids:
+            row = self._db.execute(f"{_SELECT} WHERE id = ?", (file_id,)).fetchone()
+            if row:
+                yield FileRow(*row)
+
+    def excluded(self) -> dict[int, frozenset[bytes]]:
+        """Paths that a user left out, by source."""
+        found: dict[int, set[bytes]] = {}
+        for source_id, path in self.read("SELECT source_id, path FROM excluded"):
+            found.setdefault(source_id, set()).add(path)
+        return {source_id: frozenset(paths) for source_id, paths in found.items()}
 
     def find_file(self, source_id: int, path: bytes) -> FileRow | None:
         """The row of one listed file."""
@@ -427,15 +451,6 @@ class Index:
         )
         return {(state, reason): (n, size) for state, reason, n, size in found}
 
-    def cached(self, text_hash: bytes, tokenizer_hash: str) -> Span | None:
-        """Where the tokens of this text are, if they were ever made."""
-        found = self._db.execute(
-            "SELECT segment, start, n_tokens, span_hash FROM cache "
-            "WHERE text_hash = ? AND tokenizer_hash = ?",
-            (text_hash, tokenizer_hash),
-        ).fetchone()
-        return Span(*found) if found else None
-
     def put_cache(self, rows: Iterable[tuple[bytes, str, str, int, int, bytes]]) -> None:
         """Remember (text hash, tokenizer hash, segment, start, tokens, span hash)."""
         self.write("INSERT OR REPLACE INTO cache VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -443,6 +458,20 @@ class Index:
     def forget_cache(self, keep: str | None = None) -> None:
         """Drop the cache, or all of it but one tokenizer's."""
         self.write("DELETE FROM cache WHERE tokenizer_hash IS NOT ?", [(keep,)])
+
+    def cached_many(self, hashes: Sequence[bytes], tokenizer_hash: str) -> dict[bytes, Span]:
+        """Where the tokens of these texts are, of those that were ever encoded."""
+        found: dict[bytes, Span] = {}
+        for first in range(0, len(hashes), 500):  # SQLite allows 999 values a statement
+            part = hashes[first : first + 500]
+            marks = ", ".join("?" * len(part))
+            rows = self._db.execute(
+                "SELECT text_hash, segment, start, n_tokens, span_hash FROM cache "
+                f"WHERE text_hash IN ({marks}) AND tokenizer_hash = ?",
+                (*part, tokenizer_hash),
+            )
+            found.update((row[0], Span(*row[1:])) for row in rows)
+        return found
 
     def cache_segments(self) -> set[str]:
         """Segment files that rows still point to."""

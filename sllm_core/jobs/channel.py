@@ -225,6 +225,33 @@ def describe(message: Message) -> str:  # noqa: C901 - a table reads best whole
                 f"{message.train_docs:,} documents, {fmt.count(message.val_tokens)} validation "
                 f"tokens in {message.val_docs:,}; {work}"
             )
+        case m.Refined():
+            return (
+                f"Analysed {message.files:,} files ({message.analysed:,} texts measured now): "
+                f"{message.keep:,} stay, {message.drop:,} should go, {message.copy:,} are copies "
+                f"({message.exact:,} exact, {message.near:,} near), {message.mask:,} are masked; "
+                f"keys in {message.secrets:,}, e-mail addresses in {message.emails:,}"
+            )
+        case m.Removed():
+            verb = "Moved to _trash" if message.kind == "trash" else "Left out"
+            return (
+                f"{verb}: {message.files:,} files, {fmt.size(message.n_bytes)} (batch "
+                f"{message.batch}){_kept(message.kept, 'stayed')}"
+            )
+        case m.Restored():
+            verb = "Brought back" if message.kind == "trash" else "Taken in again"
+            return (
+                f"{verb}: {message.files:,} files, {fmt.size(message.n_bytes)}"
+                f"{_kept(message.kept, 'could not come back')}"
+            )
+        case m.LeakReport():
+            lines = [
+                f"Checked {message.documents:,} documents: {message.leaking:,} have a tenth or more "
+                f"in training, {message.identical:,} stand there whole, "
+                f"{message.shared_clusters:,} clusters lie on both sides"
+            ]
+            lines += [f"  {share:6.1%}  {name}: {of}" for name, share, of in message.rows[:20]]
+            return "\n".join(lines)
         case m.Plan():
             words = f"Plan: {message.total_steps:,} steps ({message.reason})"
             if message.n_params:
@@ -283,6 +310,11 @@ def describe(message: Message) -> str:  # noqa: C901 - a table reads best whole
             return f"[{mark}] {message.name}: {message.text}"
         case _:
             return ""
+
+
+def _kept(reasons: dict[str, int], verb: str) -> str:
+    words = ", ".join(f"{n:,} {reason}" for reason, n in sorted(reasons.items()))
+    return f"; {sum(reasons.values()):,} {verb} ({words})" if words else ""
 
 
 def tee(*sinks: Callable[[Message], None]) -> Callable[[Message], None]:

@@ -23,13 +23,16 @@ from sllm_core import (
     tokenizer,
 )
 from sllm_core.checkpoint import Checkpoints
-from sllm_core.config import (
-    DataConfig,
-    ProjectConfig,
-    TokenizerConfig,
-)
-from sllm_core.corpus.index import FileRow, Index
+from sllm_core.config import SECTIONS, ProjectConfig
+from sllm_core.corpus import division as divisions
+from sllm_core.corpus import groups
+from sllm_core.corpus.clean import clean_key
+from sllm_core.corpus.division import Division, Units
+from sllm_core.corpus.index import Index
+from sllm_core.corpus.journal import Journal
+from sllm_core.corpus.recovery import recover
 from sllm_core.corpus.sources import Scanner
+from sllm_core.corpus.store import Texts
 from sllm_core.dataset import Manifest
 from sllm_core.errors import (
     Cancelled,
@@ -52,6 +55,8 @@ from sllm_core.project import Project, write_text
 from sllm_core.tokenizer import Tokenizer
 
 _PROGRESS_S = 0.1
+_OF_TOKENIZER = ("tokenizer", "data", "clean", "refine")  # what its training depends on
+_PHASES = {"merging": "The sample is read; the tokenizer merges pairs now."}
 
 
 @dataclass
@@ -85,13 +90,11 @@ class Job:
         self.emit(Progress(name, 1, 1, "", "done", time.monotonic() - begun))
 
 
-def source_roots(project: Project, config: ProjectConfig) -> dict[int, Path]:
-    """Folder of each source by id."""
-    return {source.id: project.source_root(source) for source in config.sources}
-
-
-def scan(project: Project, config: ProjectConfig, job: Job) -> Scanned:
+def scan(project: Project, config: ProjectConfig, job: Job, *, is_forced: bool = False) -> Scanned:
     """List every file of the sources; only new and changed ones are read.
+
+    Args:
+        is_forced: read all of them again: a date may lie.
 
     Raises:
         DataError: no source, or one that cannot be listed.
@@ -99,16 +102,19 @@ def scan(project: Project, config: ProjectConfig, job: Job) -> Scanned:
     """
     begun = time.monotonic()
     with job.step("reading"), Index(project.db_path) as index:
+        roots = {source.id: project.source_root(source) for source in config.sources}
+        recover(roots, Journal(index))  # a move that was cut off is brought to an end first
         scanner = Scanner(
             project,
+            config,
             index,
-            config.data,
             on_progress=lambda listed, done, total: job.progress(
                 "reading", done if total else listed, total, "files", scanner.count.read_bytes
             ),
             check=job.check,
+            is_forced=is_forced,
         )
-        totals = scanner.run(config.sources)
+        totals = scanner.run()
     by_state = dict.fromkeys(("used", "skipped", "failed"), 0)
     for (state, _), n in totals.items():
         by_state[state] += n
@@ -130,7 +136,7 @@ def prepare(
     tokenizer_file: Path | None = None,
     is_vocab_asked: bool = False,
 ) -> tuple[Manifest, Tokenizer]:
-    """Scan, tokenizer, token files; each only as far as something changed.
+    """Scan, near copies, tokenizer, token files; each only as far as something changed.
 
     Args:
         tokenizer_file: a `tokenizer.json` to import instead of training one.
@@ -143,51 +149,91 @@ def prepare(
         Cancelled: on Stop; what was encoded is not lost.
     """
     job.emit(scan(project, config, job))
+    texts = Texts.of(project, config)
     with Index(project.db_path) as index:
-        rows = list(index.used_files())
-        if not rows:
+        with job.step("comparing"):
+            compare(project, config, index, texts, job)
+        units, division = divide(index, config)
+        if not len(units):
             raise DataError(
                 "EMPTY",
                 "None of the listed files can be used.",
                 todo="See why in the list of skipped files, or widen file types and sizes.",
             )
         with job.step("tokenizer"):
-            used = _tokenizer(project, config, rows, job, tokenizer_file, is_vocab_asked)
+            used = _tokenizer(project, config, units, job, tokenizer_file, is_vocab_asked)
         with job.step("encoding"):
-            manifest = _encode(project, config, index, rows, used, job)
+            manifest = _encode(project, config, index, (texts, units, division), used, job)
     return manifest, used
+
+
+def compare(
+    project: Project, config: ProjectConfig, index: Index, texts: Texts, job: Job
+) -> groups.Groups:
+    """Which texts are near copies: they go to one side of the split together."""
+    groups.sign(
+        index, texts, hardware.default_threads(), check=job.check,
+        on_progress=lambda done, total: job.progress("comparing", done, total, "files"),
+    )  # fmt: skip
+    found = groups.group(
+        project, index, texts, config.refine.near_threshold, share(index, config),
+        check=job.check,
+        on_progress=lambda done, total: job.progress("comparing", done, total, "steps"),
+    )  # fmt: skip
+    if n := int(found.held.sum()):
+        words = "1 text is" if n == 1 else f"{n:,} texts are"
+        job.emit(
+            Log(
+                f"{words} held back: near copies of them lie in training and in validation. "
+                "They are listed with the reason would-leak.",
+                "warning",
+            )
+        )
+    return found
+
+
+def share(index: Index, config: ProjectConfig) -> float:
+    """The share of validation for the present text."""
+    query = "SELECT COALESCE(SUM(text_bytes), 0) FROM files WHERE state = 'used'"
+    return divisions.choose_share(config.data.val_split, int(next(index.read(query))[0]))
+
+
+def divide(index: Index, config: ProjectConfig) -> tuple[Units, Division]:
+    """The used files, and on which side each lies."""
+    units, part = divisions.read_units(index), share(index, config)
+    return units, divisions.divide(units, part, divisions.read_known(index, part))
 
 
 def _encode(
     project: Project,
     config: ProjectConfig,
     index: Index,
-    rows: list[FileRow],
+    corpus: tuple[Texts, Units, Division],
     used: Tokenizer,
     job: Job,
 ) -> Manifest:
     begun = time.monotonic()
+    texts, units, division = corpus
     manifest = dataset.load_manifest(project)
     encoded = cached = 0
-    if manifest is None or not _is_current(project, config, rows, used, job):
-        roots = source_roots(project, config)
-        division = encode.divide(rows, config.data.val_split)
-        proof = encode.sample_texts(rows, roots, division, limit_bytes=400_000)
-        if not used.prove_engine(proof):
+    if manifest is None or not _is_current(project, config, units, division, used, job):
+        sample = encode.sample_texts(index, texts, units, division, limit_bytes=400_000)
+        if not used.prove_engine(sample):
             job.emit(
-                Log("The fast encoder differs on your text; the exact one is used.", "warning")
+                Log(f"The fast encoder differs on your text; {used.engine} is used.", "warning")
             )
         builder = encode.Builder(
             project,
             index,
             used,
-            division,
-            roots=roots,
+            texts=texts,
+            units=units,
+            division=division,
             threads=hardware.default_threads(),
             on_progress=lambda done, total: job.progress("encoding", done, total, "bytes"),
             check=job.check,
         )
-        manifest = builder.build(rows)
+        manifest = builder.build()
         encoded, cached = builder.encoded_docs, builder.cached_docs
     job.emit(
         Prepared(
@@ -206,10 +252,16 @@ def _encode(
 
 
 def _is_current(
-    project: Project, config: ProjectConfig, rows: list[FileRow], used: Tokenizer, job: Job
+    project: Project,
+    config: ProjectConfig,
+    units: Units,
+    division: Division,
+    used: Tokenizer,
+    job: Job,
 ) -> bool:
     manifest = dataset.load_manifest(project)
-    if manifest is None or not encode.is_current(project, rows, config, used):
+    key = clean_key(config.clean)
+    if manifest is None or not encode.is_current(project, units, division, used, key):
         return False
     try:
         dataset.check_files(project, manifest)
@@ -222,7 +274,7 @@ def _is_current(
 def _tokenizer(
     project: Project,
     config: ProjectConfig,
-    rows: list[FileRow],
+    units: Units,
     job: Job,
     file: Path | None,
     is_vocab_asked: bool,
@@ -260,7 +312,7 @@ def _tokenizer(
         present = foreign.open_tokenizer(file)
         reason, extra = f"imported from {file.name}", {"imported": True}
     else:
-        present, reason = _train_tokenizer(project, config, rows, job)
+        present, reason = _train_tokenizer(project, config, units, job)
         extra = {}
     present.save(project.tokenizer_dir)
     body = {"wish": wish, "vocab_size": present.vocab_size, "reason": reason, **extra}
@@ -284,10 +336,10 @@ def _read_report(project: Project) -> dict[str, Any]:
 
 
 def _train_tokenizer(
-    project: Project, config: ProjectConfig, rows: list[FileRow], job: Job
+    project: Project, config: ProjectConfig, units: Units, job: Job
 ) -> tuple[Tokenizer, str]:
     """In a child process, so that Stop ends it at once and its memory is given back."""
-    n_bytes = sum(row.text_bytes or 0 for row in rows)
+    n_bytes = int(units.sizes.sum())
     size, reason = tokenizer.advise_vocab_size(config.tokenizer.target_vocab_size, n_bytes)
     if size != config.tokenizer.target_vocab_size:
         job.emit(Log(f"The vocabulary is {size:,} tokens: {reason}.", "warning"))
@@ -298,13 +350,13 @@ def _train_tokenizer(
         return tokenizer.byte_tokenizer(config.tokenizer.split), "plain bytes"
     out = project.tokenizer_dir / ".training.json"
     out.parent.mkdir(exist_ok=True)
-    settings = {name: dataclasses.asdict(getattr(config, name)) for name in ("tokenizer", "data")}
+    settings = {name: dataclasses.asdict(getattr(config, name)) for name in _OF_TOKENIZER}
     child = PipeProcess("tokenizer", str(project.root), str(size), str(out), json.dumps(settings))
     try:
         while (message := _next_message(child, job)) is not None:
             if isinstance(message, Failed):
                 raise TokenizerError("TRAIN", message.text.rsplit(" [", 1)[0])
-            if isinstance(message, Progress):
+            if isinstance(message, Progress | Log):
                 job.emit(message)
             if isinstance(message, Done):
                 made = tokenizer.load(out)
@@ -334,23 +386,25 @@ def train_tokenizer_here(
     project: Project, vocab_size: int, out: Path, settings: dict[str, Any], job: Job
 ) -> None:
     """The child's part: learn the merges and write the file."""
-    config = replace(
-        project.load_config(),
-        tokenizer=fields.from_mapping(TokenizerConfig, settings["tokenizer"], "tokenizer"),
-        data=fields.from_mapping(DataConfig, settings["data"], "data"),
-    )
-    with Index(project.db_path) as index:
-        rows = list(index.used_files())
-    division = encode.divide(rows, config.data.val_split)
+    sections = {
+        name: fields.from_mapping(SECTIONS[name], values, name) for name, values in settings.items()
+    }
+    config = replace(project.load_config(), **sections)
     limit = config.tokenizer.tokenizer_sample_bytes
-    total = min(limit, sum(row.text_bytes or 0 for row in rows))
-    texts = encode.sample_texts(rows, source_roots(project, config), division, limit)
-    made = tokenizer.train(
-        texts,
-        vocab_size,
-        split=config.tokenizer.split,
-        min_frequency=config.tokenizer.min_frequency,
-        on_bytes=lambda done: job.progress("tokenizer", done, total, "characters"),
-    )
+    with Index(project.db_path) as index:
+        units, division = divide(index, config)
+        total = min(limit, int(units.sizes.sum()))
+        texts = encode.sample_texts(
+            index, Texts.of(project, config), units, division, limit,
+            {source.id: source.weight for source in config.sources},
+        )  # fmt: skip
+        made = tokenizer.train(
+            texts,
+            vocab_size,
+            split=config.tokenizer.split,
+            min_frequency=config.tokenizer.min_frequency,
+            on_bytes=lambda done: job.progress("tokenizer", min(done, total), total, "bytes"),
+            on_phase=lambda name: job.emit(Log(_PHASES[name])) if name in _PHASES else None,
+        )
     write_text(out, tokenizer.canonical_json(made.content), point="tokenizer.save")
     job.emit(Done(reason="tokenizer trained"))

@@ -27,7 +27,8 @@ from sllm_core.project import Lock, Project, check_name, remove_temp_files, writ
 KEEP_DATA_RUNS = 5
 _STAMP = "%Y%m%d-%H%M%S"
 _SECOND = dt.timedelta(seconds=1)
-LANES = {"train": "accelerator", "scan": "data", "prepare": "data"}
+DATA_KINDS = ("scan", "prepare", "refine", "remove", "restore", "leaks", "clear")
+LANES = {"train": "accelerator"} | dict.fromkeys(DATA_KINDS, "data")
 _LIBRARIES = ("torch", "tokenizers", "tiktoken", "numpy", "safetensors")
 
 
@@ -151,7 +152,7 @@ def last_run(project: Project, kind: str = "train") -> Run:
 
 def _drop_old_data_runs(project: Project, kind: str) -> None:
     """Scans and preparations are repeated often; only the last few folders are of use."""
-    if kind not in {"scan", "prepare"}:
+    if kind not in DATA_KINDS:
         return
     for name in run_ids(project, kind)[:-KEEP_DATA_RUNS]:
         folder = project.runs_dir / name

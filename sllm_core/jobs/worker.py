@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sllm_core import errors, fields, hardware
 from sllm_core.config import SamplingConfig
@@ -33,6 +33,9 @@ from sllm_core.messages import (
     Token,
 )
 from sllm_core.project import Project, open_project
+
+if TYPE_CHECKING:
+    from sllm_core.jobs.pipeline import Job
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -189,7 +192,10 @@ def _do(
             run = training.change_limits(run, changes)
         return training.train(run, job, resume)
     if run.kind == "scan":
-        return pipeline.scan(run.project, run.config, job)
+        is_forced = bool(run.options.get("is_forced"))
+        return pipeline.scan(run.project, run.config, job, is_forced=is_forced)
+    if run.kind in _DONE:
+        return _refine(run, job)
     file = run.options.get("tokenizer_file")
     pipeline.prepare(
         run.project,
@@ -199,6 +205,34 @@ def _do(
         is_vocab_asked=bool(run.options.get("is_vocab_asked")),
     )
     return Done(reason="prepared")
+
+
+def _refine(run: Run, job: "Job") -> Message:
+    """The jobs of the Refine tab."""
+    from sllm_core.jobs import refining
+
+    project, config, options = run.project, run.config, run.options
+    match run.kind:
+        case "refine":
+            job.emit(refining.refine(project, config, job))
+        case "remove":
+            job.emit(refining.remove(project, config, job, options))
+        case "restore":
+            job.emit(refining.restore(project, config, job, options))
+        case "leaks":
+            job.emit(refining.find_leaks(project, config, job, options))
+        case _:
+            refining.clear(project, job)
+    return Done(reason=_DONE[run.kind])
+
+
+_DONE = {
+    "refine": "analysed",
+    "remove": "moved",
+    "restore": "restored",
+    "leaks": "checked",
+    "clear": "cleared",
+}
 
 
 def train_tokenizer(project: Project, size: int, out: Path, settings: dict[str, Any]) -> None:
