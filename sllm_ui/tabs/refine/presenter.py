@@ -247,7 +247,7 @@ class Presenter:
 
     def change(self, **values: Any) -> None:
         """Settings by name; every verdict follows at once."""
-        if refused := self.store.state.locked:
+        if refused := self.session.why_read_only():
             self.session.notify("warn", "This window only looks on", refused)
             self._refresh()
             return
