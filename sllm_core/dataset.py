@@ -71,6 +71,11 @@ def load_manifest(project: Project) -> Manifest | None:
         if body["format_version"] != FORMAT_VERSION:
             return None
         marks = {name: FileMark(**mark) for name, mark in body.pop("files").items()}
+        ranges = body.get("source_ranges", {})
+        body["source_ranges"] = {
+            side: [[int(source), int(first), int(end)] for source, first, end in rows]
+            for side, rows in ranges.items()
+        }
         known = {item.name for item in fields(Manifest)}
         return Manifest(**{k: v for k, v in body.items() if k in known}, files=marks)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -6,7 +6,7 @@ What the probes decide is written into run.json before the first step and obeyed
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from sllm_core import (
     fields,
     fmt,
     hardware,
+    mixture,
     probe,
     tokenizer,
     trainer,
@@ -29,7 +30,7 @@ from sllm_core.config import (
     ModelConfig,
     TrainConfig,
 )
-from sllm_core.dataset import Manifest, Windows
+from sllm_core.dataset import Manifest, Part, Windows
 from sllm_core.device import Device
 from sllm_core.errors import (
     CheckpointError,
@@ -37,12 +38,13 @@ from sllm_core.errors import (
     DiskError,
     LockError,
     ResumeError,
+    RunError,
     TrainError,
 )
 from sllm_core.jobs.channel import read_control, write_control
 from sllm_core.jobs.models import adopt_shape, open_model
 from sllm_core.jobs.pipeline import Job, prepare
-from sllm_core.jobs.runs import Run
+from sllm_core.jobs.runs import Run, open_run
 from sllm_core.jobs.series import read_past
 from sllm_core.ledger import Row
 from sllm_core.messages import (
@@ -216,10 +218,11 @@ def _assemble(
 ) -> tuple[Run, trainer.Inputs, trainer.State]:
     """Windows, device, plan and model of a run; what was decided is written into run.json."""
     with job.step("windows"):
-        windows, val_tokens = _open_windows(run, manifest, job)
+        run, parts = _mixed(run, manifest, store, job)
+        windows, val_tokens = _open_windows(run, manifest, parts, job)
     with job.step("batches"):
         shape = replace(run.config.model, vocab_size=used.vocab_size).resolve()
-        train = _resolve(run, shape, manifest, windows, job)
+        train = _resolve(run, shape, windows, job)
         n_tokens = 8 * train.seq_len
         device = devices.choose(
             train.device, train.precision, d_model=shape.d_model, n_tokens=n_tokens
@@ -228,6 +231,9 @@ def _assemble(
         if not run.resolved:
             trial = probe.try_step(shape, train, device, job.check)
             run, train = _decide(run, train, windows, device, trial, manifest, used, shape)
+            n_read = run.resolved["total_steps"] * train.batch_size
+            if words := mixture.repeated(windows, n_read):
+                job.emit(Log(words, "warning"))
         model = GPT(shape, gradient_checkpointing=train.gradient_checkpointing)
         if content is None:
             model.init_weights(train.seed, is_output_zero=train.optimizer == "muon")
@@ -258,26 +264,74 @@ def _assemble(
     return run, inputs, state
 
 
-def _open_windows(run: Run, manifest: Manifest, job: Job) -> tuple[Windows, NDArray[Any]]:
+def _mixed(
+    run: Run, manifest: Manifest, store: Checkpoints, job: Job
+) -> tuple[Run, Sequence[Part]]:
+    """What a run reads how often, decided once; none for all text once an epoch.
+
+    Raises:
+        DataError: E-DATA-STALE when a resumed run would not read the same.
+    """
+    kept = run.provenance.get("mixture")
+    if run.resolved and not kept:
+        return run, ()
+    base = kept["base"] or None if kept else _base_of(run, store)
+    found = mixture.plan(run.project, manifest, run.config, base)
+    if not kept:
+        for note in found.notes:
+            job.emit(note)
+        if not found.parts:
+            return run, ()
+        return replace(run, provenance={**run.provenance, "mixture": found.record()}), found.parts
+    if found.record()["digest"] != kept["digest"]:
+        path = run.project.relative(dataset.version_path(run.project, kept["base"]))
+        is_gone = kept["base"] and not dataset.version_path(run.project, kept["base"]).is_file()
+        why = f" The record of its old text, {path}, is missing." if is_gone else ""
+        raise DataError(
+            "STALE",
+            f"Run {run.id} cannot read its text in the same shares as before.{why}",
+            safe="The run and its checkpoints are intact.",
+            todo="Continue as a new run: New run from its weights in the window, "
+            "train --continue-from last on the command line.",
+        )
+    return run, found.parts
+
+
+def _base_of(run: Run, store: Checkpoints) -> str | None:
+    """The dataset of the checkpoint a run continues from; "" if unknown, None if of no use."""
+    name = run.options.get("continue_from")
+    if not name or run.config.train.replay_share is None:
+        return None
+    row = store.find(name)
+    if row is None:  # a file from elsewhere: what it says of another project's data says nothing
+        return ""
+    try:
+        return str(open_run(run.project, row.run).provenance.get("dataset_id", ""))
+    except RunError:  # its folder was deleted; the checkpoint itself knows too
+        return str(store.load(row).get("dataset_id", ""))
+
+
+def _open_windows(
+    run: Run, manifest: Manifest, parts: Sequence[Part], job: Job
+) -> tuple[Windows, NDArray[Any]]:
     """The windows to train on and the tokens to validate on."""
     train = run.config.train
     tokens = dataset.open_tokens(run.project, manifest, "train")
     val_tokens = dataset.open_tokens(run.project, manifest, "val")
     if len(val_tokens) < 2:
         job.emit(Log("There is too little text for a validation side.", "warning"))
-    return Windows(tokens, train.seq_len, train.stride or train.seq_len, train.seed), val_tokens
+    stride = train.stride or train.seq_len
+    return Windows(tokens, train.seq_len, stride, train.seed, parts), val_tokens
 
 
-def _resolve(
-    run: Run, shape: ModelConfig, manifest: Manifest, windows: Windows, job: Job
-) -> TrainConfig:
+def _resolve(run: Run, shape: ModelConfig, windows: Windows, job: Job) -> TrainConfig:
     """The training settings with nothing left open but the machine's part.
 
     Raises:
         TrainError: they give no step at all.
     """
     given = run.config.train
-    train = estimate.resolve_training(given, shape, manifest.train_tokens, windows.n_windows)
+    train = estimate.resolve_training(given, shape, windows.epoch_tokens, windows.n_windows)
     if given.batch_size and train.batch_size != given.batch_size:
         words = f"The batch is {train.batch_size} instead of {given.batch_size}"
         job.emit(Log(f"{words}: there are only {windows.n_windows} windows.", "warning"))
