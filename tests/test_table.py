@@ -148,7 +148,7 @@ def test_verdicts_follow_the_rules(read):
         file(10, "key", flags={"secrets": 1}),
         file(11, "mail", flags={"emails": 2}),
         file(12, "out", state="skipped", reason="excluded", score=3),
-        file(13, "held", state="skipped", reason="held_back"),
+        file(13, "held", state="skipped", reason="would-leak"),
         file(14, "twin of out", dup_kind="exact", duplicate_of=12),
         file(15, "german", kind="prose", lang="de"),
         file(16, "low twin", score=3, dup_kind="exact", duplicate_of=1),
@@ -188,7 +188,7 @@ def test_counts_and_histogram_count_used_files_once(read):
         file(1, "a", size=5, score=100),
         file(2, "b", size=7, score=0, flags={"secrets": 2}),
         file(3, "c", size=11, score=None, kind="prose", lang="de", dup_kind="exact"),
-        file(4, "d", size=13, state="skipped", reason="held_back", flags={"secrets": 1}),
+        file(4, "d", size=13, state="skipped", reason="would-leak", flags={"secrets": 1}),
         file(5, "e", size=17, state="skipped", reason="excluded", kind="prose", lang="de"),
     )
     counted = table.counts(rows, table.verdicts(rows, RefineConfig(), CleanConfig()))

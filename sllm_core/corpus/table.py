@@ -32,13 +32,13 @@ FINDINGS = ("secrets", "emails", "phones", "ips")  # counted in `flags`, a colum
 MASKS = ("mask_secrets", "mask_emails", "mask_phones", "mask_ips")  # the switches that go with it
 N_FLAGS = 31
 CHUNK = 500  # rows fetched at a time: about a millisecond with Python's lock held
-_STATES = {"used": USED, "excluded": EXCLUDED, "held_back": HELD}
+_STATES = {"used": USED, "excluded": EXCLUDED, "would-leak": HELD}
 _DUPLICATES = {None: 0, "": 0, "exact": EXACT, "near": NEAR}
 # + keeps SQLite from the index by state: that by (source, path) gives the rows in their order.
 _QUERY = (
     "SELECT id, source_id, size, score, kind, lang, CASE state WHEN 'used' THEN 'used' ELSE reason "
     "END, dup_kind, duplicate_of, similarity, reasons, flags, path_text FROM files WHERE "
-    "(+state = 'used' OR +reason IN ('excluded', 'held_back')) ORDER BY source_id, path"
+    "(+state = 'used' OR +reason IN ('excluded', 'would-leak')) ORDER BY source_id, path"
 )
 _TYPES: dict[str, Any] = {
     "ids": np.int64,

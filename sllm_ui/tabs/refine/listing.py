@@ -6,6 +6,7 @@ import numpy as np
 
 from sllm_core.config import CleanConfig, RefineConfig
 from sllm_core.corpus import search, table
+from sllm_core.corpus.rules import explain
 from sllm_core.corpus.search import Term
 from sllm_core.corpus.table import COPY, DROP, MASK, OUT, USED, Bools, Bytes, Counts, Ints, Rows
 from sllm_ui.tabs.refine import words
@@ -78,7 +79,7 @@ class Listing:
     def _matching(self, rows: Rows, terms: tuple[Term, ...]) -> Bools:
         known, found = self._matches
         if found is None or known != terms:
-            found = search.find(rows, terms, words.explain)
+            found = search.find(rows, terms, explain)
             self._matches = (terms, found)
         return found
 

@@ -1,6 +1,7 @@
 """What the Refine tab says of files, jobs and settings. Pure functions."""
 
 from sllm_core import fmt
+from sllm_core.corpus.rules import explain
 from sllm_core.corpus.table import COPY, DROP, HELD, KEEP, MASK, NEAR, OUT, Rows
 from sllm_ui.runstate import RunState
 from sllm_ui.tabs.refine.state import JobView
@@ -51,12 +52,6 @@ SPEED = 1.0e6  # bytes of text analysed a second, about
 NEAR_LINE = 10  # points below the lowest score that are still shown as nearly good enough
 
 
-def explain(code: str, value: float, limit: float) -> str:
-    """A reason in a few words."""
-    del value, limit
-    return code.replace("_", " ").replace("-", " ")
-
-
 def kind(rows: Rows, i: int) -> str:
     """What a file is: the language of code, else the kind of text."""
     name, lang = rows.kinds[rows.kind[i]], rows.langs[rows.lang[i]]
@@ -80,8 +75,10 @@ def why(rows: Rows, i: int, verdict: int) -> str:
             return "near copy" if alike != alike else f"near copy {alike:.2f}"
         return "exact copy"
     found = [_found(name, int(rows.findings[name][i])) for name in FINDINGS]
-    reasons = [explain(*reason) for reason in rows.reasons(i)[:MAX_REASONS]]
-    flags = [FLAGS.get(name, name) for name in rows.flags_of(i)]
+    broken = rows.reasons(i)
+    reasons = [explain(*reason) for reason in broken[:MAX_REASONS]]
+    codes = {code for code, _, _ in broken}
+    flags = [FLAGS.get(name, name) for name in rows.flags_of(i) if name not in codes]
     said = [*filter(None, found), *reasons] if verdict != DROP else [*reasons, *filter(None, found)]
     return ", ".join(dict.fromkeys([*said, *flags]))
 
