@@ -7,6 +7,7 @@ A text that was measured once is not measured again while the rules and the pict
 import contextlib
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,7 +33,8 @@ SAMPLE_BYTES = 50_000_000
 GROWTH = 1.25  # the picture of the corpus is made anew when there is so much more or less text
 _PROSE = ("prose", "book", "page", "pdf")
 _BATCH = 500
-_UNMEASURED = "unmeasured"  # it took too long, or the child died on it
+_UNMEASURED = "unmeasured"  # it took too long; its score stays unknown
+log = logging.getLogger(__name__)
 
 Check = Callable[[], None]
 OnProgress = Callable[[int, int], None]
@@ -203,7 +205,11 @@ def score(
         with Children(min(hardware.default_threads(), len(todo)), settings) as children:
             for request, answer in children.run("analyse", requests, limit_s=LIMIT_S, check=check):
                 done += 1
-                failed += "score" not in answer
+                if "score" not in answer:
+                    failed += 1
+                    if answer.get("reason") != "limit":  # passing, or a fault of ours
+                        log.warning("%s: %s", request["row"]["path_text"], answer)
+                        continue
                 rows.append(_row(request, answer, version, model_version))
                 if len(rows) >= _BATCH:
                     _put(index, rows)
@@ -251,16 +257,16 @@ def _row(
     request: dict[str, Any], answer: dict[str, Any], version: str, model_version: str
 ) -> tuple[Any, ...]:
     row = request["row"]
-    if "score" not in answer:  # recorded, so that it is not tried again and again
+    if "score" not in answer:  # recorded without one, so that it is not tried again and again
         reasons = [{"code": _UNMEASURED, "value": LIMIT_S, "limit": LIMIT_S}]
-        answer = {"kind": row["kind"] or "prose", "lang": "", "score": 0, "reasons": reasons}
+        answer = {"kind": row["kind"] or "prose", "lang": "", "score": None, "reasons": reasons}
     return (
         bytes.fromhex(row["text_hash"]),
         version,
         model_version,
         answer["kind"],
         answer["lang"],
-        int(answer["score"]),
+        answer["score"],
         json.dumps(answer["reasons"]),
         json.dumps(answer.get("metrics", {})),
         json.dumps(answer.get("flags", {})),

@@ -57,7 +57,7 @@ ALTER TABLE files ADD COLUMN tokenizer_hash TEXT;   -- of the tokenizer that cou
 ALTER TABLE files ADD COLUMN scanned_at REAL;
 CREATE TABLE analysis (             -- what was measured of a text; files of one text share it
     text_hash BLOB PRIMARY KEY, version TEXT NOT NULL, model_version TEXT NOT NULL,
-    kind TEXT NOT NULL, lang TEXT NOT NULL, score INTEGER NOT NULL, reasons TEXT NOT NULL,
+    kind TEXT NOT NULL, lang TEXT NOT NULL, score INTEGER, reasons TEXT NOT NULL,
     metrics TEXT NOT NULL, flags TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE signatures (           -- MinHash of a text, and the cluster it once joined

@@ -73,7 +73,7 @@ class Run:
         write_text(self.folder / "run.json", text, point="settings.save")
 
 
-def new_run(project: Project, kind: str, config: ProjectConfig, **options: Any) -> Run:
+def new_run(project: Project, kind: str, config: ProjectConfig, /, **options: Any) -> Run:
     """Make a run folder with the complete, frozen configuration."""
     project.runs_dir.mkdir(exist_ok=True)
     run_id = _new_id(project, kind)

@@ -339,6 +339,18 @@ def advise(project: Project, body: dict[str, Any]) -> None:
     channel.emit(_answered(answer, body))
 
 
+def sizes(project: Project, body: dict[str, Any]) -> None:
+    """Vocabulary sizes side by side: `progress`, then `vocabulary_sizes` or `failed`."""
+    from sllm_core.jobs.sizes import compare_sizes
+
+    channel = PipeChannel(sys.stdout)
+
+    def answer(body: dict[str, Any]) -> Message:
+        return compare_sizes(project, int(body["request"]), channel.emit)
+
+    channel.emit(_answered(answer, body))
+
+
 def serve(project: Project) -> None:
     """The warm writer: one JSON line a request on standard input, answers on standard output.
 
@@ -386,8 +398,8 @@ def serve(project: Project) -> None:
 def main(arguments: list[str]) -> int:
     """What a worker process does.
 
-    ``run PROJECT RUN [CHECKPOINT [JSON]]``, ``write PROJECT``, ``look PROJECT``, ``advise PROJECT JSON``
-    or ``tokenizer PROJECT SIZE OUT JSON``.
+    ``run PROJECT RUN [CHECKPOINT [JSON]]``, ``write PROJECT``, ``look PROJECT``, ``advise PROJECT JSON``,
+    ``sizes PROJECT JSON`` or ``tokenizer PROJECT SIZE OUT JSON``.
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     hardware.lower_priority()
@@ -411,6 +423,10 @@ def main(arguments: list[str]) -> int:
     if command == "advise":
         with contextlib.suppress(BrokenPipeError):
             advise(open_project(folder), json.loads(rest[0]))
+        return 0
+    if command == "sizes":
+        with contextlib.suppress(BrokenPipeError):
+            sizes(open_project(folder), json.loads(rest[0]))
         return 0
     size, out, settings = rest
     train_tokenizer(Project(Path(folder)), int(size), Path(out), json.loads(settings))
