@@ -12,7 +12,7 @@ similarity of their texts, so pairs are found by comparing 512 bytes, and then r
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import xxhash
@@ -173,39 +173,42 @@ def _pieces(text: bytes, n: int) -> Iterator[tuple[Ints, Hashes]]:
         yield np.array([0]), _grams(carry, np.array([n_tokens]), n)
 
 
-def gram_blocks(texts: Sequence[bytes], n: int) -> Iterator[tuple[int, Ints, Hashes]]:
+def gram_blocks(texts: Iterable[bytes], n: int) -> Iterator[tuple[int, Ints, Hashes]]:
     """Hashes of ``n`` tokens in a row: (number of the first text, tokens of each text, hashes).
 
     Several small texts come as one block with a hash for each token (all bits set where no ``n``
     tokens follow in that text); a large text comes in several blocks of its own.
     """
     group: list[bytes] = []
-    size = 0
-    for number, text in enumerate(texts):
-        if group and size + len(text) > BLOCK_BYTES:
-            yield number - len(group), *_group(group, n)
+    size = first = 0
+    for text in texts:
+        is_large = len(text) > BLOCK_BYTES
+        if group and (is_large or size + len(text) > BLOCK_BYTES):
+            yield first, *_group(group, n)
+            first += len(group)
             group, size = [], 0
-        if len(text) > BLOCK_BYTES:
+        if is_large:
             for counts, hashes in _pieces(text, n):
-                yield number, counts, hashes
+                yield first, counts, hashes
+            first += 1
         else:
             group.append(text)
             size += len(text)
     if group:
-        yield len(texts) - len(group), *_group(group, n)
+        yield first, *_group(group, n)
 
 
-def distinct_grams(text: bytes, n: int) -> Hashes:
-    """Sorted hashes of all ``n`` tokens in a row, each once."""
-    found = np.concatenate([np.empty(0, np.uint64)] + [h for _, _, h in gram_blocks([text], n)])
-    found.sort()
+def distinct(hashes: Hashes) -> Hashes:
+    """Sorted, each once, without the places where nothing starts."""
+    found = np.sort(hashes)
     is_first = np.append(True, found[1:] != found[:-1])[: len(found)]
     return found[is_first & (found != _VOID)]
 
 
 def shingles(text: bytes) -> Hashes:
     """The set of shingles of a text, sorted."""
-    return distinct_grams(text, SHINGLE)
+    blocks = [hashes for _, _, hashes in gram_blocks([text], SHINGLE)]
+    return distinct(np.concatenate(blocks))
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:
@@ -286,7 +289,7 @@ def estimate(signatures: Signatures, one: Ints, other: Ints) -> NDArray[np.float
     return np.count_nonzero(signatures[one] == signatures[other], axis=1) / N_BINS
 
 
-def _nothing(*_: object) -> None:
+def nothing(*_: object) -> None:
     """Stand in for a callback."""
 
 
@@ -307,6 +310,8 @@ class _Search:
 
     def band(self, keys: Hashes, documents: Ints) -> None:
         """Add the pairs of ``documents`` whose keys are equal."""
+        if len(documents) < 2:
+            return
         order = documents[np.argsort(keys[documents], kind="stable")]  # oldest first in a bucket
         is_same = np.diff(keys[order].view(np.int64)) == 0
         order = order[np.append(is_same, False) | np.append(False, is_same)]
@@ -389,8 +394,8 @@ def candidates(
     threshold: float,
     new: Mask | None = None,
     *,
-    check: Check = _nothing,
-    on_progress: Callable[[int, int], None] = _nothing,
+    check: Check = nothing,
+    on_progress: Callable[[int, int], None] = nothing,
 ) -> Ints:
     """Pairs (lower number first, sorted) that may be as similar as the threshold.
 
@@ -430,8 +435,8 @@ class Similarities:
         self,
         pairs: Ints,
         *,
-        check: Check = _nothing,
-        on_progress: Callable[[int, int], None] = _nothing,
+        check: Check = nothing,
+        on_progress: Callable[[int, int], None] = nothing,
     ) -> NDArray[np.float64]:
         """Jaccard of each pair; pairs of one cluster are done together, so most are read once."""
         found = np.zeros(len(pairs))
