@@ -23,7 +23,7 @@ FORMAT_VERSION = 1
 SIDES = ("train", "val")
 _ROUNDS = 4
 _PREFETCH = 3
-_BLOCK = 1024  # windows whose order is worked out at once
+_BLOCK = 4096  # windows whose order is worked out at once
 _U64 = np.uint64
 _MASK = (1 << 64) - 1
 
@@ -133,9 +133,11 @@ def open_tokens(project: Project, manifest: Manifest, side: str) -> npt.NDArray[
     return tokens
 
 
-def mix(values: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:
+def mix(
+    values: npt.NDArray[np.uint64], key: "np.uint64 | npt.NDArray[np.uint64]"
+) -> npt.NDArray[np.uint64]:
     """A keyed 64-bit hash of each value (the finalizer of SplitMix64, Steele et al. 2014)."""
-    x = values + _U64(key)
+    x = values + key
     x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> _U64(27))) * _U64(0x94D049BB133111EB)
     return x ^ (x >> _U64(31))
@@ -152,20 +154,31 @@ def derive_seed(*parts: int) -> int:
     return state >> 1
 
 
-def permute(indices: npt.NDArray[np.uint64], n: int, seed: int) -> npt.NDArray[np.uint64]:
+def permute(
+    indices: npt.NDArray[np.uint64],
+    n: int,
+    *seeds: int,
+    of: npt.NDArray[np.intp] | None = None,
+) -> npt.NDArray[np.uint64]:
     """The places of ``indices`` in a random order of 0..n-1, without building that order.
 
     A four-round Feistel network is a bijection of the next power of four; values that fall
     outside n walk on until they are inside (cycle walking), which keeps it a bijection of n.
+
+    Args:
+        indices: below n.
+        n: length of the order.
+        seeds: one for each order.
+        of: which of several orders each index is asked of.
     """
     half = _U64(max(1, ((n - 1).bit_length() + 1) // 2))
     mask = (_U64(1) << half) - _U64(1)
-    keys = [derive_seed(seed, round_number) for round_number in range(_ROUNDS)]
+    keys = np.array([[derive_seed(seed, i) for seed in seeds] for i in range(_ROUNDS)], dtype=_U64)
     out = indices.astype(_U64, copy=True)
     todo = np.arange(len(out))
     while len(todo):
         left, right = out[todo] >> half, out[todo] & mask
-        for key in keys:
+        for key in keys[:, 0] if of is None else keys[:, of[todo]]:
             left, right = right, left ^ (mix(right, key) & mask)
         out[todo] = (left << half) | right
         todo = todo[out[todo] >= _U64(n)]
@@ -226,13 +239,15 @@ class Line:
             return self._rows[starts + self._shifts[0]]
         first = np.searchsorted(self._ends, starts, side="right")
         last = np.searchsorted(self._ends, starts + self._steps[-1], side="right")
+        places = starts + self._shifts[first]
         is_cut = first != last  # such a row goes on in another range
-        places = np.where(is_cut, 0, starts + self._shifts[first])
-        out = self._rows[places]
-        if is_cut.any():
-            places = starts[is_cut, None] + self._steps
-            ranges = np.searchsorted(self._ends, places, side="right")
-            out[is_cut] = self._tokens[places + self._shifts[ranges]]
+        if not is_cut.any():
+            return self._rows[places]
+        out = self._rows[np.where(is_cut, 0, places)]
+        cut = starts[is_cut, None] + self._steps
+        out[is_cut] = self._tokens[
+            cut + self._shifts[np.searchsorted(self._ends, cut, side="right")]
+        ]
         return out
 
 
@@ -336,15 +351,17 @@ class Windows:
             n, n_slots = self._n[part], self._slots[part]
             mine = np.flatnonzero(parts == part)
             read = slots[mine] - (self._slot_ends[part] - n_slots) + epoch * n_slots
-            rounds, indices = np.divmod(read, n)
-            for number in np.unique(rounds):
-                chosen = rounds == number
-                index = indices[chosen]
-                if n_slots % n:  # a pass crosses a border of epochs: each gets a random share
-                    seed = derive_seed(self.seed, int(number), 2)
-                    index = permute(index.astype(_U64), n, seed).astype(np.int64)
-                offset = derive_seed(self.seed, int(number), 1) % (self._max_offsets[part] + 1)
-                out[mine[chosen]] = self._begins[part] + index * self.stride + offset
+            rounds, index = np.divmod(read, n)
+            numbers, of = np.unique(rounds, return_inverse=True)
+            passes = numbers.tolist()
+            if n_slots % n:  # a pass crosses a border of epochs: each gets a random share
+                seeds = [derive_seed(self.seed, number, 2) for number in passes]
+                index = permute(index.astype(_U64), n, *seeds, of=of).astype(np.int64)
+            offsets = [
+                derive_seed(self.seed, number, 1) % (self._max_offsets[part] + 1)
+                for number in passes
+            ]
+            out[mine] = self._begins[part] + index * self.stride + np.array(offsets)[of]
         return out
 
     def batch(self, data_pos: int, count: int) -> npt.NDArray[Any]:

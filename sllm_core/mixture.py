@@ -221,7 +221,7 @@ def _joined(shares: list[_Share], config: ProjectConfig, notes: list[Log]) -> li
                 names = ", ".join(each.title for each in small)
                 notes.append(Log(f"Less than one window of text: {names}; read with {host.title}."))
             n_windows, _ = count_windows(share.n_tokens, seq_len, stride)
-            if n_windows and share not in small:
+            if n_windows:
                 joined.append(replace(share, n_windows=n_windows))
     return joined
 

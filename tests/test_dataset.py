@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sllm_core.dataset import (
+    _BLOCK,
     Line,
     Part,
     Prefetch,
@@ -47,6 +48,11 @@ def test_permute_gives_the_same_place_alone_and_in_company():
     whole = order(n, seed)
     picked = np.array([1236, 0, 77, 77], dtype=U64)
     assert permute(picked, n, seed).tolist() == [whole[i] for i in picked]
+    others = [order(n, other) for other in (7, 8)]
+    of = np.array([1, 0, 0, 1])
+    assert permute(picked, n, 7, 8, of=of).tolist() == [
+        others[which][i] for which, i in zip(of, picked.tolist(), strict=True)
+    ]
     huge = permute(np.arange(50, dtype=U64), 10**12, seed)
     assert len(set(huge.tolist())) == 50
     assert huge.max() < 10**12
@@ -113,15 +119,15 @@ def test_batches_are_the_same_however_the_calls_are_divided(data_pos, counts):
 
 
 def test_order_is_the_permutation_across_blocks_and_epochs():
-    windows = Windows(np.arange(5000, dtype="<u2"), 8, 2, 6)
+    windows = Windows(np.arange(20_000, dtype="<u2"), 8, 2, 6)
     n = windows.n_windows
-    assert n > 2 * 1024
+    assert n > 2 * _BLOCK
     expected = []
     for epoch in range(3):
         offset = derive_seed(6, epoch, 1) % 2
         expected += [2 * place + offset for place in order(n, derive_seed(6, epoch))]
     assert windows.starts(0, 3 * n).tolist() == expected
-    for at in (3, n - 1, 1020, 2047, n + 1024, 0):
+    for at in (3, n - 1, _BLOCK - 4, 2 * _BLOCK - 1, n + _BLOCK, 0):
         assert windows.starts(at, 10).tolist() == expected[at : at + 10]
 
 

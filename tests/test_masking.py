@@ -160,6 +160,21 @@ def test_half_precision_takes_the_mask_too(style):
     assert abs(losses[1].item() / losses[0].item() - 1) < 0.01
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+@pytest.mark.parametrize(("style", "n_kv_heads"), SHAPES)
+def test_a_gpu_gives_what_the_cpu_gives(style, n_kv_heads):
+    results = []
+    for name in ("cpu", "cuda"):
+        model = strong(style, n_kv_heads).train().to(name)
+        inputs, targets, documents = lesson(some_windows().to(name), EOS)
+        loss = next_token_loss(model(inputs, documents=documents), targets)
+        loss.backward()
+        results.append((loss.item(), model.embed_tokens.weight.grad.cpu()))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-3)
+    assert torch.allclose(results[0][1], results[1][1], rtol=2e-2, atol=2e-2)
+
+
 def test_a_cache_holds_one_document_only():
     model = strong("modern")
     cache = Cache(model.config, 1, torch.device("cpu"), torch.float32)
