@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import tokenizers
 
 from sllm_core import project as projects
-from sllm_core.config import DataConfig, ProjectConfig, SourceConfig, TokenizerConfig
+from sllm_core.config import DataConfig, ProjectConfig, SourceConfig, TokenizerConfig, with_values
 from sllm_core.corpus.index import Index
 from sllm_core.jobs import pipeline
 from sllm_core.messages import Prepared, Scanned
@@ -37,10 +36,9 @@ def make_project(folder, *sources, target_vocab_size=300, **data):
     return project
 
 
-def change(project, **data):
-    """Change data options of a project."""
-    config = project.load_config()
-    project.save_config(replace(config, data=replace(config.data, **data)))
+def change(project, **values):
+    """Change settings of a project, by name."""
+    project.save_config(with_values(project.load_config(), values))
 
 
 def scan(project, job=None):
