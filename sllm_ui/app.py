@@ -24,7 +24,7 @@ from sllm_ui.session import Session
 from sllm_ui.settings import ZOOMS, AppSettings, Settings
 from sllm_ui.shell import ShellPresenter, ShellState, why_not
 from sllm_ui.theme import LIGHT, NAVY, Skin
-from sllm_ui.widgets import kit
+from sllm_ui.widgets import drop, kit
 from sllm_ui.widgets.controls import button
 from sllm_ui.widgets.dialogs import Dialogs
 from sllm_ui.widgets.kit import Box, Desk, Panel, label, px, skin
@@ -531,6 +531,9 @@ class Window:
 
     def _on_notice(self, notice: Notice) -> None:
         action = None
+        is_in_bar = notice.action == ("Undo", "undo_remove") and notice.kind == "good"
+        if is_in_bar and self.page == "refine":  # there a line with Undo says it, and stays
+            return
         if notice.action:
             text, name = notice.action
             page, _, anchor = name.removeprefix("help:").partition("#")
@@ -609,7 +612,15 @@ class Window:
         if folder and self.session.project is None:  # somebody may have been quicker
             self._open_first(folder)
         self.session.start_watch()
+        if drop.enable(self.root, self._on_drop):
+            self.presenter("data").allow_drop()
         self._tick()
+
+    def _on_drop(self, paths: list[str], text: str) -> None:
+        """Something was dragged onto the window: sources, or a text to paste."""
+        if not self.dialogs.is_open:
+            self.show("data")
+            self.presenter("data").drop(paths, text)
 
     def _open_first(self, folder: str) -> None:
         try:

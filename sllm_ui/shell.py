@@ -205,8 +205,8 @@ def _refine_dot(s: Session) -> str:
             return "running"
         if job.state == "failed":
             return "failed"
-        if job.kind == "refine" and job.state == "done":
-            return "done"
+    if s.facts.scores:
+        return "done"
     return "ready" if s.config.sources and s.facts.used else "empty"
 
 

@@ -213,7 +213,7 @@ def test_what_is_moved_is_what_is_proposed_in_view_or_chosen(tab, session):
     tab.choose(3, frozenset({3}))
     tab.remove_one("exclude")
     tab.show_segment("out")
-    tab.include_one()
+    tab.include()
     jobs = [call for call in session.calls if call[0] in {"remove", "restore"}]
     assert jobs == [
         ("remove", {"kind": "trash", "verdicts": ["drop", "copy"]}),

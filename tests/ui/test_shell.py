@@ -58,7 +58,7 @@ EMPTY = {"config": ProjectConfig()}
 SCANNING = {"data_job": run("running", 0, "scan", total=False)}
 SCORING = m.Progress("scoring", 3, 4, "files")
 ANALYSING = {"data_job": run("running", 0, "refine", total=False, progress=SCORING)}
-ANALYSED = {"data_job": run("done", 0, "refine", total=False)}
+ANALYSED = {"facts": Facts(is_scanned=True, listed=3, used=3, scores=((1, 90, 3),))}
 TRAINING = {"run": run("running", 40)}
 SETUP = {"run": run("running", 0)}
 PAUSED = {"run": run("paused", 40)}
@@ -224,7 +224,7 @@ def test_what_a_data_job_has_done_is_shown_in_its_unit():
         (SCANNED, "ready", "ready", "ready", "empty", "empty"),
         ({"data_job": run("failed", 0, "scan")}, "failed", "empty", "ready", "empty", "empty"),
         (ANALYSING, "ready", "running", "ready", "empty", "empty"),
-        (ANALYSED | SCANNED, "ready", "done", "ready", "empty", "empty"),
+        (ANALYSED, "ready", "done", "ready", "empty", "empty"),
         ({"data_job": run("failed", 0, "remove")}, "ready", "failed", "ready", "empty", "empty"),
         (
             {"facts": Facts(train_tokens=9, val_tokens=1)},

@@ -8,7 +8,19 @@ from sllm_core.config import CleanConfig, RefineConfig
 from sllm_core.corpus import search, table
 from sllm_core.corpus.rules import explain
 from sllm_core.corpus.search import Term
-from sllm_core.corpus.table import COPY, DROP, MASK, OUT, USED, Bools, Bytes, Counts, Ints, Rows
+from sllm_core.corpus.table import (
+    COPY,
+    DROP,
+    EXCLUDED,
+    MASK,
+    OUT,
+    USED,
+    Bools,
+    Bytes,
+    Counts,
+    Ints,
+    Rows,
+)
 from sllm_ui.tabs.refine import words
 
 VERDICT_OF = {"drop": DROP, "copy": COPY, "mask": MASK, "out": OUT}
@@ -121,6 +133,13 @@ class Listing:
             return self.chosen[self.rows.state[self.chosen] == USED]
         verdict = self.found[self.shown]
         return self.shown[(verdict == DROP) | (verdict == COPY)]
+
+    def excluded(self) -> list[int]:
+        """Ids of the chosen files (or the one under the cursor) that a person has left out."""
+        if self.rows is None or self.cursor < 0:
+            return []
+        chosen = self.chosen if len(self.chosen) > 1 else np.array([self.cursor])
+        return self.ids(chosen[self.rows.state[chosen] == EXCLUDED])
 
     def ids(self, rows: Ints) -> list[int]:
         """Ids of rows in the index."""

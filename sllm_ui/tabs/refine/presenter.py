@@ -331,11 +331,15 @@ class Presenter:
         self._list(segment="all", filter="", filter_error="")
         self._look()
 
-    def include_one(self) -> None:
-        """Bring back the file under the cursor that was left out."""
-        rows, i = self.listing.rows, self.listing.cursor
-        if rows is not None and i >= 0 and not self._is_hindered():
-            self.session.work.start("restore", ids=[int(rows.ids[i])])
+    def include(self) -> None:
+        """Use files again that were left out: those chosen, else the one under the cursor."""
+        ids = self.listing.excluded()
+        if not ids:
+            self.session.notify(
+                "accent", "Nothing to include", "Files that were held back come by themselves."
+            )
+        elif not self._is_hindered():
+            self.session.work.start("restore", ids=ids)
 
     def check_leaks(self, files: list[str] | None = None) -> None:
         """Compare the validation side, or own files, with the training text."""

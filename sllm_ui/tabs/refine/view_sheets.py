@@ -7,6 +7,7 @@ from sllm_core import messages as m
 from sllm_ui.tabs.refine.batches import Batch
 from sllm_ui.tabs.refine.rules import rule_rows
 from sllm_ui.widgets.kit import Box, Desk, label, px, wrap
+from sllm_ui.widgets.overlay import Choice
 from sllm_ui.widgets.table import Col, VTable
 
 STATES = {
@@ -86,7 +87,7 @@ def show_leaks(desk: Desk, report: m.LeakReport, on_close: Callable[[], object])
     def row(i: int) -> tuple[object, ...]:
         name, share, twin = report.rows[i]
         tone = "bad" if share >= 0.5 else "warn" if share >= 0.1 else "good"
-        return name, (share, tone, f"{100 * share:.0f} %"), twin
+        return name, (share, tone, f"{100 * share:.0f}"), twin
 
     def build(body: Box) -> tk.Misc | None:
         facts = (
@@ -101,7 +102,7 @@ def show_leaks(desk: Desk, report: m.LeakReport, on_close: Callable[[], object])
             return None
         cols = [
             Col("Document", 200, kind="strong", stretch=1),
-            Col("Shared", 128, "e", "bar", tip="Share of its 13-word pieces found in training."),
+            Col("Shared, %", 128, "e", "bar", tip="Share of its 13-word pieces found in training."),
             Col("Stands in", 180, kind="muted", stretch=1),
         ]
         table = VTable(body, cols, len(report.rows), row, visible=8)
@@ -113,7 +114,7 @@ def show_leaks(desk: Desk, report: m.LeakReport, on_close: Callable[[], object])
         desk.help("refine", "leaks")
 
     height = 480 if report.rows else 0
-    choices = [("Close", "default", on_close), ("Help", "ghost", explain)]
+    choices: list[Choice] = [("Close", "default", None), ("Help", "ghost", explain)]
     desk.dialogs.custom("Leaks", build, choices, 760, height, on_close)
 
 

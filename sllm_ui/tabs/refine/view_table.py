@@ -28,13 +28,13 @@ SEGMENT_TIPS = (
     "Left out by you, or held back because they would be in both sides of the split.",
 )
 COLS = [
-    Col("Path", 150, kind="strong", stretch=3),
-    Col("Kind", 84, drop=3),
-    Col("KB", 66, "e", drop=2),
+    Col("Path", 140, kind="strong", stretch=3),
+    Col("Kind", 80, drop=3),
+    Col("KB", 62, "e", drop=2),
     Col("Score", 108, "e", "bar"),
     Col("Verdict", 76, kind="badge"),
-    Col("Why", 120, kind="muted", stretch=2, drop=1),
-    Col("Copy of", 90, kind="muted", stretch=1, drop=4),
+    Col("Why", 114, kind="muted", stretch=2, drop=1),
+    Col("Copy of", 84, kind="muted", stretch=1, drop=4),
 ]
 SEGMENT_EDGES = 26  # logical px of a segment beside its text
 TYPING_MS = 150  # a filter is applied this long after the last key
@@ -211,13 +211,19 @@ class TablePanel:
         )  # fmt: skip
         self._move.pack(side="right")
         self._exclude = button(
-            row, "Exclude", "slash-circle", small=True, command=lambda: presenter.remove("exclude"),
-            tip="Leave them out where they are: no file is moved.",
+            row, "Exclude", "slash-circle", small=True, command=self._leave_out,
         )  # fmt: skip
         self._exclude.pack(side="right", padx=px(8))
         kit.picture(row, "search", 13, "muted").pack(side="left", padx=(px(2), px(6)))
         self._filter = FilterField(row, presenter.filter)
         self._filter.entry.pack(side="left", fill="x", expand=True)
+
+    def _leave_out(self) -> None:
+        """Exclude; among those that are out, include them again."""
+        if self._presenter.store.state.segment == "out":
+            self._presenter.include()
+        else:
+            self._presenter.remove("exclude")
 
     def _choose_segment(self, text: str) -> None:
         name = next(name for name, title in NAMES.items() if title == text)
@@ -281,7 +287,7 @@ class TablePanel:
                 ("slash-circle", f"Exclude {them}", busy, partial(self._remove, "exclude")),
             ]
         else:
-            lines.append(("plus-circle", "Include it again", busy, presenter.include_one))
+            lines.append(("plus-circle", f"Include {them} again", busy, presenter.include))
         if rows.keeper[i] >= 0 and rows.duplicate[i]:
             lines.append(("files", "Show the file that stays", "", self._show_keeper))
         self._desk.menu(anchor, lines, 240)
@@ -356,8 +362,15 @@ class TablePanel:
             self._move,
             f"{what}: moved into a folder _trash beside their source. Undo brings them back.",
         )
-        for made in (self._move, self._exclude):
-            kit.enable(made, not why, why)
+        kit.enable(self._move, not why, why)
+        if state.segment == "out":
+            why = state.busy or ("" if state.n_shown else "No file is left out.")
+            set_button(self._exclude, "Include", "plus-circle")
+            kit.tooltip(self._exclude, "Use the chosen files again.")
+        else:
+            set_button(self._exclude, "Exclude", "slash-circle")
+            kit.tooltip(self._exclude, "Leave them out where they are: no file is moved.")
+        kit.enable(self._exclude, not why, why)
         kit.enable(self._leaks, not state.busy, state.busy)
         has_rows = "" if state.n_shown else "The list is empty."
         kit.enable(self._report, not has_rows, has_rows)
@@ -440,7 +453,7 @@ class PreviewPair(Box):
                 _fill(text, (), view.note)
             return
         more = " and more" if result.is_cut else ""
-        self._cards[0].set_hint(f"{result.n_before:,}{more} characters")
+        self._cards[0].set_hint(f"{result.n_before:,} characters{more}")
         same = "the same" if not summary else f"{result.n_after:,}"
         self._cards[1].set_hint(same)
         _fill(self.texts[0], result.before)

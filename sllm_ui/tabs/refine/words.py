@@ -1,5 +1,7 @@
 """What the Refine tab says of files, jobs and settings. Pure functions."""
 
+import math
+
 from sllm_core import fmt
 from sllm_core.corpus.rules import explain
 from sllm_core.corpus.table import COPY, DROP, HELD, KEEP, MASK, NEAR, OUT, Rows
@@ -72,7 +74,9 @@ def why(rows: Rows, i: int, verdict: int) -> str:
     if verdict == COPY:
         if rows.duplicate[i] == NEAR:
             alike = rows.similarity[i]
-            return "near copy" if alike != alike else f"near copy {alike:.2f}"
+            if alike != alike:
+                return "near copy"
+            return f"near copy {min(0.99, math.floor(100 * alike + 1e-4) / 100):.2f}"
         return "exact copy"
     found = [_found(name, int(rows.findings[name][i])) for name in FINDINGS]
     broken = rows.reasons(i)
