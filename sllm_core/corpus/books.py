@@ -101,9 +101,9 @@ class Archive:
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as problem:
             raise SkipFile("parse", f"damaged archive: {str(problem)[:80]}") from problem
 
-    def read(self, name: str, limits: Limits) -> bytes:
-        """A whole member."""
-        return read_all(self.blocks(name), limits.whole_bytes)
+    def page(self, name: str, limits: Limits) -> bytes:
+        """A whole member that is a page."""
+        return read_all(self.blocks(name), limits.page_bytes)
 
 
 def read_xml(
@@ -169,7 +169,7 @@ def read_epub(file: BinaryIO, write: Write, most_bytes: int, limits: Limits) -> 
     is_first = True
     for name in chapters:
         try:
-            page = page_text(decode_page(archive.read(name, limits))[0])
+            page = page_text(decode_page(archive.page(name, limits))[0])
         except KeyError:
             n_bad += 1
             continue

@@ -35,7 +35,9 @@ RECYCLE_BYTES = 768 << 20  # libraries leak, and memory in pieces is not given b
 _TURN_S = 0.05
 _TAIL_BYTES = 2000  # of what a child said last
 _PATIENCE_S = 2.0
+READY_S = 120.0  # to start and import; longer is a process that stands still
 _STARTS = 2  # a child that cannot even begin is our own fault
+_IDLE, _AWAITED = 0, -1
 
 Item = dict[str, Any]
 Result = dict[str, Any]
@@ -69,10 +71,11 @@ class _Child:
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         self.n_items = 0
-        self.has_begun = False
+        self._has_begun = False
+        self.is_at_item = False  # ready, and not through with what it was asked
         self._fault = (0, "")  # item that it was killed for, and why
-        self._turn = 0  # which item it is at; 0 is none
-        self._since = self._limit_s = 0.0
+        self._turn = _IDLE  # which item it is at, from 1
+        self._since = self._limit_s = 0.0  # of that item; or since when it is awaited
         self._seen = (0, 0.0)  # item, and the processor time when the watch first saw it
 
     def _listen(self) -> None:
@@ -87,18 +90,20 @@ class _Child:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
         request = {"task": chunk.task, "items": [item[1:] for item in chunk.items[first:]]}
-        lines = [request] if self.has_begun else [self._begin, request]
+        lines = [request] if self._has_begun else [self._begin, request]
+        self.is_at_item, self._since = False, time.monotonic()
+        self._turn = _AWAITED
         try:
             stdin.write(b"".join(json.dumps(line).encode("ascii") + b"\n" for line in lines))
             stdin.flush()
             if stdout.readline() != b'"ready"\n':
                 return
-            self.has_begun = True
+            self._has_begun = self.is_at_item = True
             for _, self._limit_s, _ in chunk.items[first:]:
                 self._since = time.monotonic()
                 self._turn = self.n_items + 1
                 line = stdout.readline()
-                self._turn = 0
+                self._turn = _IDLE
                 if not line.endswith(b"\n"):
                     return
                 self.n_items += 1
@@ -109,7 +114,9 @@ class _Child:
     def watch(self) -> None:
         """Kill it if it takes too much; called several times a second."""
         turn = self._turn
-        if not turn:
+        if turn == _AWAITED and time.monotonic() - self._since > READY_S:
+            self.kill()
+        if turn in {_AWAITED, _IDLE}:
             return
         try:
             times = self._facts.cpu_times()
@@ -338,17 +345,17 @@ class Children:
                 self._learn((time.monotonic() - began) / (at - before))
             if at == len(chunk.items):
                 break
-            n_starts = 0 if child.has_begun else n_starts + 1
+            n_starts = 0 if child.is_at_item else n_starts + 1
             if n_starts >= _STARTS:
                 words = f"A reader of files cannot start: {child.last_words()}."
                 self._done.put((-1, WorkerError("DIED", words)))
                 self._end(child)
                 return None
-            if child.too_much or (child.has_begun and is_again):
+            if child.too_much or (child.is_at_item and is_again):
                 self._done.put((chunk.items[at][0], child.verdict()))
                 at, is_again = at + 1, False
             else:
-                is_again = child.has_begun
+                is_again = is_again or child.is_at_item
             self._end(child)
             child = None
         if child is not None and child.is_worn():

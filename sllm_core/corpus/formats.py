@@ -22,13 +22,23 @@ from sllm_core.corpus.records import (
     ParquetTable,
     Row,
     Tally,
+    chosen_columns,
     describe,
     head_of,
     rows_of,
     text_columns,
     text_of,
 )
-from sllm_core.corpus.streams import Limits, Reading, TextStore, decoded, read_all, unpacked, whole
+from sllm_core.corpus.streams import (
+    MARKED,
+    Limits,
+    Reading,
+    TextStore,
+    decoded,
+    read_all,
+    unpacked,
+    whole,
+)
 
 # Raised whenever the same file could give another text.
 VERSIONS = {
@@ -51,6 +61,7 @@ _ENDINGS = {f".{form}": form for form in VERSIONS if form} | {
 }
 _PACKINGS = {".gz": "gz", ".zst": "zst"}
 _PICKER_ROWS = 20
+_MOST_SPOILT = 0.1  # rows that are no text, of a table that is otherwise UTF-8
 
 
 @dataclass(frozen=True)
@@ -222,7 +233,7 @@ def _read_plain(job: _Job) -> None:
 
 def _read_html(job: _Job) -> None:
     blocks = unpacked(job.file, job.packing, job.most_bytes)
-    page, job.encoding = decode_page(read_all(blocks, job.limits.whole_bytes))
+    page, job.encoding = decode_page(read_all(blocks, job.limits.page_bytes))
     job.store.write(page_text(page))
 
 
@@ -250,14 +261,16 @@ def _read_table(job: _Job) -> None:
         reading = job.reading(encoding)
         rows = rows_of(reading, job.form, job.limits, tally)
         head = head_of(rows)
-        if not head and tally.n_with_nul:
+        if not head and tally.n_spoilt:
             raise SkipFile("binary", "it holds NUL characters")
-        job.columns = columns or text_columns(head)
+        job.columns = chosen_columns(head, columns) if columns else text_columns(head)
         _write_rows(job, chain(head, rows), tally)
+        if encoding == MARKED and tally.n_spoilt > job.store.n_records * _MOST_SPOILT:
+            raise SkipFile("encoding", "too many of its rows are in no known encoding")
         return reading.encoding
 
     columns = job.columns
-    job.encoding = decoded(read)
+    job.encoding = decoded(read, has_rows=True)
 
 
 def _read_parquet(job: _Job) -> None:
@@ -321,7 +334,7 @@ def table_columns(path: Path, format: str) -> list[tuple[str, str]]:
                 table = ParquetTable(whole(file, packing, most, limits.whole_bytes))
                 found[:] = describe(head_of(table.rows(), _PICKER_ROWS))
             else:
-                decoded(read)
+                decoded(read, has_rows=True)
 
         _guarded(look)
     return found

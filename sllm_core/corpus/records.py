@@ -36,34 +36,29 @@ class Tally:
 
     n_bad: int = 0
     n_empty: int = 0
-    n_with_nul: int = 0
+    n_spoilt: int = 0  # lines that are too long, or hold NUL characters
 
 
 def json_rows(pieces: Iterable[str], limits: Limits, tally: Tally) -> Iterator[Row]:
     """The values of a file with one JSON value a line."""
-    for line in _sound_lines(pieces, limits, tally):
+    for line in _marked_lines(lines(pieces, limits.record_chars), tally):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = None if "\0" in line else json.loads(line)
         except (ValueError, RecursionError):  # also numbers of thousands of digits
-            tally.n_bad += 1
-            continue
+            value = None
         if isinstance(value, dict | str):
             yield value
         else:
             tally.n_bad += 1
 
 
-def _sound_lines(pieces: Iterable[str], limits: Limits, tally: Tally) -> Iterator[str]:
-    for line in lines(iter(pieces), limits.record_chars):
-        if line is None:
-            tally.n_bad += 1
-        elif "\0" in line:
-            tally.n_bad += 1
-            tally.n_with_nul += 1
-        else:
-            yield line
+def _marked_lines(found: Iterable[str | None], tally: Tally) -> Iterator[str]:
+    """The lines; one that is too long or holds NUL characters is counted, and spoils its row."""
+    for line in found:
+        tally.n_spoilt += line is None or "\0" in line
+        yield "\0" if line is None else line
 
 
 def csv_rows(
@@ -71,15 +66,18 @@ def csv_rows(
 ) -> Iterator[dict[str, str]]:
     """The rows of a csv or tsv file by column; without a line of names they are 1, 2, ..."""
     csv.field_size_limit(limits.record_chars)
-    found = _sound_lines(pieces, limits, tally)
-    sample, n_chars = [], 0
+    found = lines(pieces, limits.record_chars)
+    sample: list[str | None] = []
+    n_chars = 0
     for line in found:
         sample.append(line)
-        n_chars += len(line)
+        n_chars += len(line or "")
         if n_chars > _SAMPLE_CHARS:
             break
-    delimiter, quoting = sniff(sample, _DELIMITERS[form], is_cut=n_chars > _SAMPLE_CHARS)
-    rows = _sound_rows(_reader(chain(sample, found), delimiter, quoting), tally)
+    sound = [line for line in sample if line is not None]
+    delimiter, quoting = sniff(sound, _DELIMITERS[form], is_cut=n_chars > _SAMPLE_CHARS)
+    text = _marked_lines(chain(sample, found), tally)
+    rows = _sound_rows(_reader(text, delimiter, quoting), tally)
     first = next(rows, None)
     if first is None:
         return
@@ -94,14 +92,16 @@ def csv_rows(
 
 def _sound_rows(reader: Iterator[list[str]], tally: Tally) -> Iterator[list[str]]:
     while True:
+        before = tally.n_spoilt
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error:  # the next call begins with the next line
+            row = None
+        if row is None or tally.n_spoilt > before:
             tally.n_bad += 1
-            continue
-        if row:
+        elif row:
             yield row
 
 
@@ -119,26 +119,42 @@ def sniff(sample: list[str], delimiters: str, *, is_cut: bool) -> tuple[str, int
 
     Quotation marks count unless the rows of a tsv are more regular without: many have none.
     """
-    is_tsv = delimiters == "\t"
-    best, answer = (0.0, 0, 1), (_NO_DELIMITER, csv.QUOTE_MINIMAL)
+    best, answer = (0.0, 1), (_NO_DELIMITER, csv.QUOTE_MINIMAL)
+    quotings = (csv.QUOTE_MINIMAL, csv.QUOTE_NONE) if delimiters == "\t" else (csv.QUOTE_MINIMAL,)
     for delimiter in delimiters:
-        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE) if is_tsv else (csv.QUOTE_MINIMAL,):
-            rows = list(_sound_rows(_reader(sample, delimiter, quoting), Tally()))
+        for quoting in quotings:
+            rows = _strict_rows(_reader(sample, delimiter, quoting, strict=True))
             if is_cut and len(rows) > 1:
                 rows.pop()  # it may be half a row
             n_cells = len(rows[0]) if rows else 0
             share = sum(len(row) == n_cells for row in rows) / max(1, len(rows))
             if n_cells < 2 or (share <= 0.5 and not _is_header(rows[0])):
                 continue
-            score = (share, len(rows) if is_tsv else 0, n_cells)
-            if score > best:
-                best, answer = score, (delimiter, quoting)
+            if (share, n_cells) > best:
+                best, answer = (share, n_cells), (delimiter, quoting)
     return answer
 
 
-def _reader(found: Iterable[str], delimiter: str, quoting: int) -> Iterator[list[str]]:
+def _reader(
+    found: Iterable[str], delimiter: str, quoting: int, *, strict: bool = False
+) -> Iterator[list[str]]:
     text = (line + "\n" for line in found)
-    return csv.reader(text, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
+    return csv.reader(text, delimiter=delimiter, quoting=quoting, strict=strict)  # type: ignore[arg-type]
+
+
+def _strict_rows(reader: Iterator[list[str]]) -> list[list[str]]:
+    """Rows of a sample; one with a stray or an open quotation mark counts as one without cells."""
+    rows: list[list[str]] = []
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return rows
+        except csv.Error:
+            rows.append([])
+            continue
+        if row:
+            rows.append(row)
 
 
 def head_of(rows: Iterator[Row], n_rows: int = _HEAD_ROWS) -> list[Row]:
@@ -174,15 +190,33 @@ def text_columns(head: list[Row]) -> tuple[str, ...]:
     means = {name: sum(map(len, values)) / len(values) for name, values in texts.items()}
     longest = max(means, key=lambda name: means[name], default="")
     if not longest or means[longest] < _LEAST_CHARS:
-        names = ", ".join(dict.fromkeys(name for row in rows for name in row))
-        raise SkipFile("columns", f"which column is the text? It has {names[:200] or 'none'}")
+        raise _which(head)
     return (longest,)
+
+
+def chosen_columns(head: list[Row], columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that the user chose, where the first rows have one of them.
+
+    Raises:
+        SkipFile: reason columns, they are those of another table.
+    """
+    if head and all(text_of(row, columns) is None for row in head):
+        raise _which(head)
+    return columns
+
+
+def _which(head: list[Row]) -> SkipFile:
+    names = ", ".join(dict.fromkeys(name for row in head if isinstance(row, dict) for name in row))
+    return SkipFile("columns", f"which column is the text? It has {names[:200] or 'none'}")
 
 
 def text_of(row: Row, columns: tuple[str, ...]) -> str | None:
     """The text of a row: its columns joined by a line feed; None if it has none of them.
 
     A name with dots goes into nested values; lists on the way are gone through.
+
+    Raises:
+        RecursionError: lists in lists in lists.
     """
     if isinstance(row, str):
         return row
@@ -263,6 +297,8 @@ class ParquetTable:
 
     @staticmethod
     def _refusal(problem: Exception) -> SkipFile:
+        if isinstance(problem, MemoryError):  # its own error of that is one of Arrow's too
+            return SkipFile("limit", "it needs more memory than one file may have")
         if isinstance(problem, OSError) and problem.errno:
             return SkipFile("unreadable", problem.strerror or str(problem))
         return SkipFile("parse", f"damaged Parquet: {str(problem)[:80]}")

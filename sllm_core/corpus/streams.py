@@ -9,7 +9,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +25,8 @@ _BLOCK_BYTES = 1 << 20
 _ZST_INPUT_BYTES = 1 << 10  # four bytes can stand for 128 KiB: what comes out at once is bounded
 _ZST_WINDOW_BYTES = 128 << 20  # what the zstd command accepts without being asked
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_ESCAPED = re.compile("[\udc80-\udcff]")
+MARKED = "utf-8 with marks"  # bytes that are no UTF-8 become NUL, for readers that drop such rows
 _MIB = 1 << 20
 
 
@@ -34,6 +36,7 @@ class Limits:
 
     expanded_bytes: int | None = None  # None: by the size of the file
     whole_bytes: int = 256 * _MIB  # of what must be in memory at once
+    page_bytes: int = 32 * _MIB  # of HTML: its tree is some 25 to 100 times as large
     record_chars: int = 32 * _MIB  # of one row of a table
     depth: int = 1_000  # of elements in XML
     members: int = 65_536  # of an archive
@@ -130,11 +133,14 @@ def read_all(blocks: Iterator[bytes], most: int) -> bytes:
 
 
 class WrongEncoding(Exception):  # noqa: N818 - an answer: try another one
-    """The bytes are not UTF-8; probe holds whole lines around the place."""
+    """The bytes are not UTF-8; probe holds whole lines around the place.
 
-    def __init__(self, probe: bytes) -> None:
+    Where letters beyond ASCII came before it, they were valid UTF-8: then this is damage.
+    """
+
+    def __init__(self, probe: bytes, *, is_damage: bool) -> None:
         super().__init__("not utf-8")
-        self.probe = probe
+        self.probe, self.is_damage = probe, is_damage
 
 
 class Reading:
@@ -147,7 +153,8 @@ class Reading:
 
     def __init__(self, blocks: Iterator[bytes], encoding: str = "") -> None:
         self._blocks, self.encoding = blocks, encoding
-        self._is_guess = not encoding
+        self._is_guess, self._is_marked = not encoding, False
+        self._has_letters = False  # beyond ASCII
 
     def __iter__(self) -> Iterator[str]:
         """Piece by piece.
@@ -159,31 +166,37 @@ class Reading:
         decoder, held = None, ""
         for block in self._blocks:
             if decoder is None:
-                self._look_at(block)
-                decoder = codecs.getincrementaldecoder(self.encoding)()
+                decoder = self._decoder(block)
             text = held + self._decode(decoder, block)
             held = "\r" if text.endswith("\r") else ""  # its line feed may be in the next block
             if text := clean(text.removesuffix("\r"), is_start=False):
+                self._has_letters = self._has_letters or not text.isascii()
                 yield text
         if decoder is not None and (text := held + self._decode(decoder, b"", is_last=True)):
             yield clean(text, is_start=False)
 
-    def _look_at(self, block: bytes) -> None:
+    def _decoder(self, block: bytes) -> codecs.IncrementalDecoder:
+        if self.encoding == MARKED:
+            self._is_marked, self.encoding = True, "utf-8"
+            return codecs.getincrementaldecoder("utf-8")("surrogateescape")
         if self._is_guess:
             self.encoding = encoding_of_mark(block) or "utf-8"
             self._is_guess = self.encoding == "utf-8"
+        return codecs.getincrementaldecoder(self.encoding)()
 
     def _decode(
         self, decoder: codecs.IncrementalDecoder, block: bytes, *, is_last: bool = False
     ) -> str:
         try:
-            return decoder.decode(block, is_last)
+            text = decoder.decode(block, is_last)
         except UnicodeDecodeError as problem:
             if self._is_guess:
-                raise WrongEncoding(_lines_around(problem.object, problem.start)) from problem
+                probe = _lines_around(problem.object, problem.start)
+                raise WrongEncoding(probe, is_damage=self._has_letters) from problem
             raise SkipFile("encoding", f"not {self.encoding}: {problem.reason}") from problem
         except UnicodeError as problem:
             raise SkipFile("encoding", f"not {self.encoding}: {problem}") from problem
+        return _ESCAPED.sub("\0", text) if self._is_marked else text
 
 
 def encoding_of_mark(data: bytes) -> str:
@@ -191,11 +204,12 @@ def encoding_of_mark(data: bytes) -> str:
     return next((name for mark, name in _BOMS if data.startswith(mark)), "")
 
 
-def decoded(read: Callable[[str], str]) -> str:
+def decoded(read: Callable[[str], str], *, has_rows: bool = False) -> str:
     """Run a reader, once more if its text is not UTF-8; returns what it says the encoding is.
 
     Args:
         read: given an encoding ('' at first), reads everything and returns the encoding.
+        has_rows: where no encoding fits, try `MARKED`: a few damaged rows spoil no table.
 
     Raises:
         SkipFile: no encoding fits, or what the reader raises.
@@ -203,11 +217,20 @@ def decoded(read: Callable[[str], str]) -> str:
     try:
         return read("")
     except WrongEncoding as problem:
-        encoding = detect_encoding(problem.probe)
+        wrong = problem
+    probe = wrong.probe.replace(b"\0", b" ") if has_rows else wrong.probe
+    try:
+        if wrong.is_damage:
+            raise SkipFile("encoding", "damaged UTF-8")
+        encoding = detect_encoding(probe)
+    except SkipFile:
+        if not has_rows:
+            raise
+        encoding = MARKED
     return read(encoding)
 
 
-def lines(pieces: Iterator[str], most_chars: int) -> Iterator[str | None]:
+def lines(pieces: Iterable[str], most_chars: int) -> Iterator[str | None]:
     """The lines of a text without their line feed; None stands for one that is too long."""
     held: list[str] = []
     n_held = 0
