@@ -671,7 +671,7 @@ class Builder:
         path.parent.mkdir(parents=True, exist_ok=True)
         known = np.unique(np.load(self._building / "train_texts.npy"))
         with atomic_write(path, point="encode.write") as file:
-            np.lib.format.write_array(file, known, allow_pickle=False)  # type: ignore[arg-type]
+            np.lib.format.write_array(file, known, allow_pickle=False)
 
     def _token_rows(self) -> Iterator[tuple[str, int, int]]:
         for place, file_id in enumerate(self._units.ids.tolist()):

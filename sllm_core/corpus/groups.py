@@ -113,7 +113,16 @@ class Groups:
     held: npt.NDArray[np.bool_]  # would bring text of the one side to the other
     file_ids: npt.NDArray[np.int64]  # one file of each text
     pairs: npt.NDArray[np.int64]  # (m, 2) of this time, verified
-    similarity: npt.NDArray[np.float32]  # (m,)
+    similarity: npt.NDArray[np.float64]  # (m,)
+
+
+def is_grouped(index: Index, threshold: float) -> bool:
+    """Whether every text that takes part has its cluster already."""
+    query = (
+        f"SELECT 1 FROM files f WHERE {_TAKING_PART} AND NOT EXISTS (SELECT 1 FROM clusters c "
+        "WHERE c.text_hash = f.text_hash AND c.threshold = ?) LIMIT 1"
+    )
+    return next(index.read(query, (threshold,)), None) is None
 
 
 def group(
@@ -131,26 +140,29 @@ def group(
     A new text that is a near copy of texts on both sides is held back: its files get the reason
     would-leak until that changes.
     """
+    hashes, known, ids = _load(index, threshold)
+    sides, known = _sides(index, hashes, known, share)
+    is_new = known == np.zeros(1, HASH)[0]
+    if not is_new.any():
+        nothing = np.zeros(len(hashes), dtype=bool), ids, np.empty((0, 2), np.int64)
+        return Groups(hashes, known, *nothing, np.empty(0, np.float64))
     scratch = project.data_dir / ".signatures"
     try:
-        try:
-            hashes, known, ids, signatures = _load(index, threshold, scratch)
-        except OSError as problem:
-            raise errors.disk_error(problem, "encoded_data", safe=_SAFE) from problem
-        sides, known = _sides(index, hashes, known, share)
-        is_new = known == np.zeros(1, HASH)[0]
+        signatures = _map_signatures(index, len(hashes), scratch)
         pairs = dedup.candidates(
-            signatures, threshold, is_new if not is_new.all() else None,
+            signatures, threshold, None if is_new.all() else is_new,
             check=check, on_progress=on_progress,
         )  # fmt: skip
         similar = similarities(index, texts, ids)
         similarity = similar(pairs, check=check, on_progress=on_progress)
-        is_near = similarity >= threshold
-        pairs, similarity = pairs[is_near], similarity[is_near]
-        made = clusters.assign(hashes, pairs, similarity, known, sides)
+    except OSError as problem:
+        raise errors.disk_error(problem, "encoded_data", safe=_SAFE) from problem
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)
+    is_near = similarity >= threshold
+    pairs, similarity = pairs[is_near], similarity[is_near]
+    made = clusters.assign(hashes, pairs, similarity, known, sides)
     is_changed = (made.clusters != known) & ~made.held
     index.write(
         "INSERT OR REPLACE INTO clusters (text_hash, threshold, cluster_id) VALUES (?, ?, ?)",
@@ -163,32 +175,36 @@ def group(
     return Groups(hashes, made.clusters, made.held, ids, pairs, similarity)
 
 
+# Distinct texts, oldest first; both queries below give them in this order.
+_TEXTS = (
+    "FROM files f JOIN signatures s ON s.text_hash = f.text_hash "
+    "LEFT JOIN clusters c ON c.text_hash = f.text_hash AND c.threshold = ? "
+    f"WHERE {_TAKING_PART} AND s.version = ? GROUP BY f.text_hash "
+    "ORDER BY MIN(f.mtime_ns), MIN(f.path), f.text_hash"
+)
+
+
 def _load(
-    index: Index, threshold: float, scratch: Path
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
-    """Hashes, known clusters (zero: none), file ids; signatures as a map of a scratch file."""
-    query = (
-        "SELECT f.text_hash, c.cluster_id, s.signature, MIN(f.id), MIN(f.mtime_ns) AS age, "
-        "MIN(f.path) AS name FROM files f JOIN signatures s ON s.text_hash = f.text_hash "
-        "LEFT JOIN clusters c ON c.text_hash = f.text_hash AND c.threshold = ? "
-        f"WHERE {_TAKING_PART} AND s.version = ? GROUP BY f.text_hash ORDER BY age, name"
-    )
+    index: Index, threshold: float
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Hashes, known clusters (zero: none yet), and a file of each text."""
     hashes, known, ids = bytearray(), bytearray(), []
+    query = f"SELECT f.text_hash, c.cluster_id, MIN(f.id) {_TEXTS}"
+    for text_hash, cluster, file_id in index.read(query, (threshold, VERSION)):
+        hashes += text_hash
+        known += cluster or bytes(16)
+        ids.append(file_id)
+    arrays = np.frombuffer(bytes(hashes), HASH), np.frombuffer(bytes(known), HASH).copy()
+    return *arrays, np.array(ids, dtype=np.int64)
+
+
+def _map_signatures(index: Index, n: int, scratch: Path) -> npt.NDArray[np.uint32]:
+    """The signatures (n, 128) as a map of a scratch file: half a kilobyte for each text."""
     scratch.parent.mkdir(parents=True, exist_ok=True)
     with scratch.open("wb") as file:
-        for text_hash, cluster, signature, file_id, _, _ in index.read(query, (threshold, VERSION)):
-            hashes += text_hash
-            known += cluster or bytes(16)
-            ids.append(file_id)
+        for (signature,) in index.read(f"SELECT s.signature {_TEXTS}", (0.0, VERSION)):
             file.write(signature)
-    shape = (len(ids), dedup.N_BINS)
-    signatures: npt.NDArray[np.uint32] = (
-        np.memmap(scratch, dedup.SIGNATURE, "r", shape=shape)
-        if ids
-        else np.empty(shape, dedup.SIGNATURE)
-    )
-    arrays = np.frombuffer(bytes(hashes), HASH), np.frombuffer(bytes(known), HASH).copy()
-    return *arrays, np.array(ids, dtype=np.int64), signatures
+    return np.memmap(scratch, dedup.SIGNATURE, "r", shape=(n, dedup.N_BINS))
 
 
 def _sides(
@@ -245,7 +261,7 @@ def mark_copies(
     similar = similarities(index, texts, groups.file_ids)
     labels = np.unique(groups.clusters, return_inverse=True)[1]
 
-    def ask(pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def ask(pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         return similar(pairs, check=check, on_progress=on_progress)
 
     twins = clusters.keepers(

@@ -369,7 +369,8 @@ class Scanner:
 
     def _read_all(self, todo: list[Listed]) -> Iterator[list[FileRow]]:
         """Rows of new and changed files: plain text in a few threads, the rest in children."""
-        plain, packed = [], []
+        plain: list[Listed] = []
+        packed: list[Listed] = []
         for item in todo:
             is_plain = bool(item[3]) or not self._format(item[0], item[1])
             (plain if is_plain else packed).append(item)
@@ -516,7 +517,8 @@ class Scanner:
             if row.records is not None:
                 out.with_suffix(".ends").replace(stored.with_suffix(".ends"))
             out.replace(stored)
-            facts = measure_text(self._texts.pieces(row), row.raw_hash, row.encoding, self._check)
+            pieces = self._texts.pieces(row)
+            facts = measure_text(pieces, row.raw_hash, str(row.encoding), self._check)
             return _with_facts(row, replace(facts, is_converted=bool(row.converted)))
         except SkipFile as skip:
             return self._unusable(self._blank_row(item), skip.reason)

@@ -152,7 +152,8 @@ def prepare(
     texts = Texts.of(project, config)
     with Index(project.db_path) as index:
         with job.step("comparing"):
-            compare(project, config, index, texts, job)
+            if not groups.is_grouped(index, config.refine.near_threshold):
+                compare(project, config, index, texts, job)
         units, division = divide(index, config)
         if not len(units):
             raise DataError(

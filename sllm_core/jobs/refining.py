@@ -162,7 +162,7 @@ def restore(project: Project, config: ProjectConfig, job: Job, options: dict[str
             with job.step("restoring"):
                 n, n_bytes = exclusion.include(index, ids=options["ids"])
             return Restored(0, "exclude", n, n_bytes, {})
-        batch = options.get("batch") or newest_batch(index)
+        batch = int(options.get("batch") or newest_batch(index) or 0)
         kind = next(
             (row[0] for row in index.read("SELECT kind FROM batches WHERE id = ?", (batch,))), ""
         )
