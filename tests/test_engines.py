@@ -96,6 +96,7 @@ def test_each_encoder_gives_the_ids_of_the_library(by_engine, split, name):
     assert made.engine == name
     assert re.fullmatch(r"\d+\.\d+\.\d+", made.engine_version)
     texts = [*HOSTILE_TEXTS, *NASTY, *corpus(20), *odd_texts(1500, 1), "".join(SPECIALS), *SPECIALS]
+    texts += [engines.NO_SPECIAL, f"a{engines.NO_SPECIAL * 3} b"]
     expected = library_ids(made, texts)
     assert [made.encode(text).tolist() for text in texts] == expected
     assert rows(*made.encode_batch(texts)) == expected
