@@ -236,7 +236,7 @@ class Presenter:
     def _look(self) -> None:
         """Show the file under the cursor before and after."""
         rows, i = self.listing.rows, self.listing.cursor
-        if rows is None or i < 0:
+        if rows is None or i < 0 or not self.store.state.is_analysed:
             self.looking.clear()
             self.store.update(preview=State().preview)
             return

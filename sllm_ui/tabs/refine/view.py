@@ -156,7 +156,8 @@ class Main(Box):
         self.rowconfigure(0, weight=1)
         self._state: State | None = None
         self._rest_timer = ""
-        left = self._left = Box(self, width=px(SLIM))
+        # A height, because Tk does not lay a grid out anew that asks for one pixel.
+        left = self._left = Box(self, width=px(SLIM), height=px(100))
         left.grid(row=0, column=0, sticky="ns", padx=(0, px(12)))
         left.pack_propagate(False)
         self._foot = Foot(left, presenter)
