@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -163,6 +164,102 @@ def test_the_pieces_of_a_text_are_its_tokens(used, text):
     for n in range(len(ids)):  # a token that ends at a character ends there
         whole = used.decode_bytes(ids[: n + 1])
         assert ends[n] == len(whole.decode("utf-8", errors="ignore"))
+
+
+# how a file is shown
+
+
+@pytest.fixture
+def formats(tmp_path):
+    """A project over a table, a page, code and a table without a text, scanned."""
+    src = tmp_path / "src"
+    src.mkdir()
+    rows = [{"id": n, "text": f"Körper number {n}, " + "long text " * n} for n in range(5)]
+    (src / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (src / "b.html").write_text("<html><body><p>Seen</p><script>hidden()</script></body></html>")
+    (src / "c.py").write_text('"""Doc."""\n\n\ndef f():\n    return 1  # why\t\n')
+    (src / "d.csv").write_text("n,m\n1,2\n3,4\n")
+    project = make_project(tmp_path / "project", src)
+    scan(project)
+    return project
+
+
+def listed(project, name, **more):
+    return preview(project, {"source_id": 1, "path": name.encode().hex()}, limit=5000, **more)
+
+
+def test_a_record_of_a_table_is_shown_by_its_number(formats):
+    shown = [listed(formats, "a.jsonl", record=n, mode="extracted") for n in (0, 3, 99, -1)]
+    assert [text.text.split(",")[0] for text in shown] == [
+        "Körper number 0", "Körper number 3", "Körper number 4", "Körper number 0",
+    ]  # fmt: skip
+    assert shown[1].n_bytes == len(shown[1].text.encode())
+    cut = preview(formats, {"source_id": 1, "path": b"a.jsonl".hex()}, limit=3, record=2)
+    assert (cut.text, cut.is_cut) == ("Kör", True)
+
+
+def test_raw_is_the_file_extracted_its_text_cleaned_what_is_trained_on(formats):
+    byte_tokenizer().save(formats.tokenizer_dir)
+    raw, text, cleaned = (
+        listed(formats, "b.html", mode=mode) for mode in ("raw", "extracted", "cleaned")
+    )
+    assert raw.text.splitlines()[0].startswith("00000000  3c 68 74 6d 6c")
+    assert text.text.strip() == cleaned.text.strip() == "Seen"
+    assert (text.ends, text.n_tokens) == ((), None)
+    assert cleaned.n_tokens == len(cleaned.ends) == len(cleaned.text)
+
+
+def test_cleaned_is_what_the_options_leave_and_a_wish_is_only_tried(formats):
+    before = listed(formats, "c.py", mode="extracted").text
+    assert listed(formats, "c.py", mode="cleaned").text == before
+    wish = {"strip_docstrings": True, "strip_comments": True, "trailing_blanks": True, "odd": True}
+    tried = listed(formats, "c.py", mode="cleaned", clean=wish).text
+    assert tried.strip() == "def f():\n    return 1"
+    assert listed(formats, "c.py", mode="extracted", clean=wish).text == before
+    config = formats.load_config()
+    formats.save_config(replace(config, clean=replace(config.clean, strip_comments=True)))
+    assert "why" not in listed(formats, "c.py").text
+    assert '"""Doc."""' in listed(formats, "c.py").text
+
+
+def test_a_table_without_its_column_says_so_and_shows_its_columns(formats):
+    shown = listed(formats, "d.csv")
+    assert (shown.text, shown.reason) == ("", "columns")
+    assert "columns" in shown.note
+    what = {"source_id": 1, "path": b"d.csv".hex()}
+    found = Looker(formats).answer({"request": 9, "columns": what})
+    assert (found.request, found.name, found.columns) == (9, "d.csv", (("n", "1"), ("m", "2")))
+    assert found.chosen == ()
+    what["path"] = b"a.jsonl".hex()
+    assert Looker(formats).answer({"request": 9, "columns": what}).chosen == ("text",)
+    config = formats.load_config()
+    formats.save_config(replace(config, sources=(replace(config.sources[0], columns=("id",)),)))
+    assert Looker(formats).answer({"request": 9, "columns": what}).chosen == ("id",)
+
+
+def test_columns_of_what_is_no_table_are_an_error_in_words(formats):
+    for name in ("c.py", "b.html", "gone.csv"):
+        with pytest.raises(DataError):
+            Looker(formats).answer(
+                {"request": 9, "columns": {"source_id": 1, "path": name.encode().hex()}}
+            )
+
+
+def test_a_file_that_changed_since_the_scan_is_not_shown_as_it_was(formats):
+    path = formats.root.parent / "src" / "b.html"
+    path.write_text("<p>Another text</p>")
+    shown = listed(formats, "b.html")
+    assert (shown.text, shown.reason) == ("", "changed")
+    assert listed(formats, "b.html", mode="raw").text.startswith("00000000")
+
+
+def test_a_text_store_that_was_emptied_is_said(formats):
+    for path in (formats.data_dir / "texts").iterdir():
+        path.unlink()
+    for name in ("a.jsonl", "b.html"):
+        shown = listed(formats, name)
+        assert (shown.text, shown.reason) == ("", "changed")
+        assert shown.note.endswith(".")
 
 
 # counts

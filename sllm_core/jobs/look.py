@@ -1,31 +1,38 @@
-"""What the window looks at while a person waits: files, counts of tokens, the tokenizer's report.
+"""What the window looks at while a person waits: files, columns, tokens, the tokenizer's report.
 
 Runs in a child of its own without torch, so that it is there at once; only ever reads.
 """
 
+import codecs
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sllm_core import advice, dataset, encode, estimate, fmt, tokenizer
-from sllm_core.config import ProjectConfig
-from sllm_core.corpus import extract
-from sllm_core.corpus.extract import FileId, SkipFile
+from sllm_core import advice, dataset, estimate, fmt, tokenizer
+from sllm_core.config import CleanConfig, ProjectConfig
+from sllm_core.corpus import extract, formats, records, store
+from sllm_core.corpus.clean import PLAIN, apply_whole
+from sllm_core.corpus.extract import Beginning, FileId, SkipFile
 from sllm_core.corpus.index import FileRow, Index
-from sllm_core.corpus.sources import file_path
+from sllm_core.corpus.kinds import classify
+from sllm_core.corpus.store import file_path
 from sllm_core.errors import DataError
-from sllm_core.messages import Message, Preview, TokenCount, TokenizerReport
+from sllm_core.messages import Columns, Message, Preview, TokenCount, TokenizerReport
 from sllm_core.project import Project
-from sllm_core.tokenizer import Tokenizer
+from sllm_core.tokenizer import SAMPLE_CHARS, Tokenizer
 
 MOST_CHARS = 30_000  # of a preview: with its tokens it must fit one line of a message
 RAW_BYTES = 4096
+CLEANED_CHARS = (
+    1 << 20
+)  # so much is cleaned for a preview: docstrings are found in whole files only
 SAMPLE_BYTES = 4_000_000
 SAMPLE_FILES = 400
 COUNTED_TOKENS = 20_000_000
@@ -33,6 +40,17 @@ COMPARED_BYTES = 1_000_000
 _LEAST_COMPARED = 100_000
 RARE = 10
 _LINE_CHARS = 160
+# Why no text was made of a file at the scan.
+_WHY = {
+    "": "it was not read by a scan yet, or has changed since: scan again",
+    "columns": "choose the columns of this table that hold the text",
+    "library": "a package that reads it is missing",
+    "encrypted": "it is locked with a password",
+    "parse": "it is damaged",
+    "limit": "it needs more memory or time than one file may have",
+    "empty": "there is no text in it",
+    "excluded": "you left it out",
+}
 _NEVER_IN_UTF8 = 13  # bytes 0xC0, 0xC1 and 0xF5 to 0xFF stand in no text
 
 
@@ -58,8 +76,9 @@ class Looker:
         """
         number = int(body["request"])
         if "preview" in body:
-            limit = min(MOST_CHARS, max(1, int(body.get("limit", 8000))))
-            return self._preview(number, body["preview"], limit, is_raw=bool(body.get("raw")))
+            return self._preview(number, body)
+        if "columns" in body:
+            return self._columns(number, body["columns"])
         if "count" in body:
             return self._count(number, str(body["count"]))
         if "report" not in body:
@@ -84,14 +103,18 @@ class Looker:
             self._key = key
         return self._tokenizer
 
-    def _preview(self, number: int, what: Any, limit: int, *, is_raw: bool) -> Preview:
-        path, row = self._find(what)
+    def _preview(self, number: int, body: dict[str, Any]) -> Preview:
+        path, row = self._find(body["preview"])
+        limit = min(MOST_CHARS, max(1, int(body.get("limit", 8000))))
+        mode = str(body.get("mode", "raw" if body.get("raw") else "cleaned"))
         name = fmt.path_text(path.name)
-        if is_raw:
+        if mode == "raw":
             return _raw(number, name, path)
+        options = PLAIN
+        if mode == "cleaned":
+            options = _options(self.project.load_config(), body.get("clean"))
         try:
-            encoding = (row.encoding or "") if row else ""
-            found = extract.read_beginning(path, limit, encoding)
+            found = self._read(path, row, limit, int(body.get("record", 0)), options)
         except SkipFile as skip:
             note = f"This file is not used: {skip}."
             return Preview(number, name, "", _size(path), reason=skip.reason, note=note)
@@ -99,7 +122,7 @@ class Looker:
         if not text:
             note = "This file is empty." if not found.n_bytes else "Nothing is left of it as text."
             return Preview(number, name, "", found.n_bytes, reason="empty", note=note)
-        used = self.tokenizer()
+        used = self.tokenizer() if mode == "cleaned" else None
         ids = used.encode(text) if used else None
         more = f"The first {len(text):,} characters of {fmt.size(found.n_bytes)}."
         return Preview(
@@ -108,12 +131,74 @@ class Looker:
             text=text,
             n_bytes=found.n_bytes,
             encoding=found.encoding,
-            is_converted=found.encoding not in {"utf-8", "utf-8-sig"},
+            is_converted=found.encoding not in {"", "utf-8", "utf-8-sig"},
             is_cut=found.is_cut,
             ends=token_ends(text, ids, used) if used and ids is not None else (),
             n_tokens=len(ids) if ids is not None else None,
             note=more if found.is_cut else "",
         )
+
+    def _read(
+        self,
+        path: Path,
+        row: FileRow | None,
+        limit: int,
+        record: int | None,
+        options: CleanConfig,
+    ) -> Beginning:
+        """The beginning of a file, or of one record of a table, after the options of cleaning.
+
+        Raises:
+            SkipFile: there is none.
+        """
+        if options == PLAIN:
+            return self._extracted(path, row, limit, record)
+        found = self._extracted(path, row, max(limit, CLEANED_CHARS), record)
+        kind, lang = (row.kind, row.lang) if row else classify(path.name)
+        text = apply_whole(found.text, options, kind or "prose", lang or "")
+        return found._replace(text=text[:limit], is_cut=found.is_cut or len(text) > limit)
+
+    def _extracted(
+        self, path: Path, row: FileRow | None, n_chars: int, record: int | None
+    ) -> Beginning:
+        """The text before the options: of the file itself, or what the scan made of it."""
+        stored = store.text_path(self.project, row) if row else None
+        if row is None or stored is None:
+            if formats.format_of(path.name):  # no text was made of it
+                reason = row.reason if row else ""
+                raise SkipFile(reason or "changed", _WHY.get(reason, ""))
+            return extract.read_beginning(path, n_chars, (row.encoding or "") if row else "")
+        if row.records is None or record is None:
+            found = extract.read_beginning(stored, n_chars, "utf-8")
+            return found._replace(encoding=row.encoding or "")
+        begin, end = _span(store.read_ends(stored), record)
+        try:
+            with stored.open("rb") as file:
+                file.seek(begin)
+                data = file.read(min(end - begin, 4 * n_chars))
+        except OSError as problem:
+            raise SkipFile("unreadable", problem.strerror or str(problem)) from problem
+        text = codecs.getincrementaldecoder("utf-8")().decode(data)  # the last letter may be cut
+        is_cut = len(data) < end - begin or len(text) > n_chars
+        return Beginning(text[:n_chars], row.encoding or "", end - begin, is_cut)
+
+    def _columns(self, number: int, what: Any) -> Columns:
+        """The columns of a table with a piece of what stands in each, and those that are the text.
+
+        Raises:
+            DataError: it is no table that can be read.
+        """
+        path, _ = self._find(what)
+        name = fmt.path_text(path.name)
+        try:
+            found = formats.table_columns(path, formats.format_of(path.name))
+        except SkipFile as skip:
+            raise DataError("SOURCE", f"The columns of {name} cannot be read: {skip}.") from skip
+        sources = self.project.load_config().sources
+        given = next((s.columns for s in sources if s.id == int(what["source_id"])), ())
+        names = [column for column, _ in found]
+        usual = [column for word in records.PREFERRED for column in names if column.lower() == word]
+        return Columns(number, name, tuple(found), given or tuple(usual[:1]))
 
     def _find(self, what: Any) -> tuple[Path, FileRow | None]:
         """The path a request names, and its row of the index if it is as it was scanned."""
@@ -126,7 +211,7 @@ class Looker:
             raise DataError("SOURCE", f"There is no source {source_id} in this project.")
         full, index = file_path(roots[source_id], path), self._open_index()
         row = index.find_file(source_id, path) if index else None
-        return full, row if row and row.state == "used" and _is_same(full, row) else None
+        return full, row if row and _is_same(full, row) else None
 
     def _roots(self, config: ProjectConfig) -> dict[int, Path]:
         return {source.id: self.project.source_root(source) for source in config.sources}
@@ -186,22 +271,42 @@ class Looker:
 
     def _sample(self, config: ProjectConfig, used: Tokenizer) -> "Sample":
         """A bounded, stable choice of the project's files, of validation where there is enough."""
-        index = self._open_index()
-        rows = list(index.used_files()) if index else []
-        if not rows:
-            return Sample([])
-        division = encode.divide(rows, config.data.val_split)
-        chosen = rows
-        if not division.by_sections:
-            chosen = [row for row in rows if division.side(row.text_hash or b"") == "val"] or rows
+        rows = self.used_rows()
+        held_out = self.held_out()
+        chosen = [row for row in rows if row.id in held_out] or rows
         sample = Sample(rows)
-        roots = self._roots(config)
-        for row in sorted(chosen, key=lambda row: (row.text_hash or b"", row.path)):
+        for row, text in self.texts(config, chosen):
             if len(sample.doc_tokens) >= SAMPLE_FILES or sample.n_bytes >= SAMPLE_BYTES:
                 break
-            self.breathe()
-            sample.add(row, file_path(roots[row.source_id], row.path), used)
+            sample.add(row, text, used)
         return sample
+
+    def used_rows(self) -> list[FileRow]:
+        """All files in use."""
+        index = self._open_index()
+        return list(index.used_files()) if index else []
+
+    def held_out(self) -> frozenset[int]:
+        """The ids of whole files that the last preparation kept for validation."""
+        index = self._open_index()
+        where = "state = 'used' AND split = 'val'"
+        found = index.read(f"SELECT id FROM files WHERE {where}") if index else iter(())
+        return frozenset(row_id for (row_id,) in found)
+
+    def texts(
+        self, config: ProjectConfig, rows: list[FileRow], most_chars: int = SAMPLE_CHARS
+    ) -> Iterator[tuple[FileRow, str]]:
+        """The beginnings of files as they are trained on, in an order that looks random but stays.
+
+        A file that is gone or changed is left out.
+        """
+        roots = self._roots(config)
+        for row in sorted(rows, key=lambda row: (row.text_hash or b"", row.path)):
+            self.breathe()
+            path = file_path(roots[row.source_id], row.path)
+            if _is_same(path, row):
+                with contextlib.suppress(SkipFile):
+                    yield row, self._read(path, row, most_chars, None, config.clean).text
 
     def _uses(self, used: Tokenizer, sample: "Sample") -> tuple[npt.NDArray[np.int64], int]:
         """How often each token occurs in the prepared data, else in the sample; of how many."""
@@ -242,17 +347,11 @@ class Sample:
     bytes_of: Counter[str] = field(default_factory=Counter)
     tokens_of: Counter[str] = field(default_factory=Counter)
 
-    def add(self, row: FileRow, path: Path, used: Tokenizer) -> None:
-        """Take the beginning of one file; one that is gone or changed is left out."""
-        if not _is_same(path, row):
-            return
-        try:
-            found = extract.read_beginning(path, tokenizer.SAMPLE_CHARS, row.encoding or "")
-        except SkipFile:
-            return
-        ids = used.encode(found.text).astype(np.int64)
-        n_bytes, kind = len(found.text.encode("utf-8")), Path(row.path_text).suffix.lower()
-        self.texts.append(found.text)
+    def add(self, row: FileRow, text: str, used: Tokenizer) -> None:
+        """Take the beginning of one file."""
+        ids = used.encode(text).astype(np.int64)
+        n_bytes, kind = len(text.encode("utf-8")), Path(row.path_text).suffix.lower()
+        self.texts.append(text)
         self.ids.append(ids)
         self.bytes_of[kind or "other"] += n_bytes
         self.tokens_of[kind or "other"] += len(ids)
@@ -318,6 +417,20 @@ def token_ends(text: str, ids: npt.NDArray[Any], used: Tokenizer) -> tuple[int, 
     is_start = np.append((data & 0xC0) != 0x80, True)
     begun = np.concatenate(([0], np.cumsum(is_start[:-1])))
     return tuple((begun[ends] - ~is_start[ends]).tolist())
+
+
+def _options(config: ProjectConfig, wishes: Any) -> CleanConfig:
+    """How text is cleaned: as the project says, or as a person is just trying out."""
+    if not isinstance(wishes, dict):
+        return config.clean
+    names = {field.name for field in fields(CleanConfig)}
+    return replace(config.clean, **{k: bool(v) for k, v in wishes.items() if k in names})
+
+
+def _span(ends: npt.NDArray[np.uint64], record: int) -> tuple[int, int]:
+    """Where a record lies, in bytes; beyond the last one it is the last one."""
+    record = max(0, min(record, len(ends) - 1))
+    return int(ends[record - 1]) if record else 0, int(ends[record])
 
 
 def hex_dump(data: bytes) -> str:
