@@ -200,13 +200,13 @@ class Presenter:
 
     def drop(self, paths: list[str], text: str) -> None:
         """Files, folders or a text were dropped on the window."""
-        if not paths and text.strip() and self.store.state.paste is None:
-            self.pasting.begin()
-            self.pasting.edit("", text)
-        elif paths and self.session.project is None:
-            self._create(Path(paths[0]).stem, paths)
+        if self.session.project is None and (paths or text.strip()):
+            self._create(Path(paths[0]).stem if paths else "my text", paths)
         elif paths:
             self.origins.add(paths)
+        if text.strip() and self.session.project is not None and self.store.state.paste is None:
+            self.pasting.begin()
+            self.pasting.edit("", text)
 
     def _create(self, name: str, paths: list[str]) -> None:
         session = self.session

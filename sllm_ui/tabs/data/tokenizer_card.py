@@ -79,7 +79,7 @@ class TokenizerCard:
             tip="Use a byte-level BPE tokenizer of the GPT-2, Llama 3 or Qwen2 kind instead.",
         )  # fmt: skip
         self._import.pack(side="left", padx=px(8))
-        self._sizes = SizesPart(body, row, self._presenter)
+        self._sizes = SizesPart(body, self._presenter)
 
     def _ask_file(self) -> None:
         self._desk.dialogs.ask_files(
@@ -156,18 +156,19 @@ class TokenizerCard:
 class SizesPart:
     """Vocabulary sizes side by side: the button that measures them, the table, taking one."""
 
-    def __init__(self, body: Box, row: Box, presenter: Presenter) -> None:
+    def __init__(self, body: Box, presenter: Presenter) -> None:
         self._presenter = presenter
         self._rows: tuple[SizeRow, ...] = ()
         self._key: Any = None
+        self._box = Box(body)
+        self._box.pack(fill="x")
         self._start = button(
-            row, "Compare sizes", "bar-chart-steps", small=True, command=presenter.sizing.compare,
+            self._box, "Compare sizes", "bar-chart-steps", small=True,
+            command=presenter.sizing.compare,
             tip="Learn vocabularies of several sizes from a sample of your text and measure each on "
             "text it was not learnt from; takes seconds to a minute. Nothing is changed.",
         )  # fmt: skip
-        self._start.pack(side="left")
-        self._box = Box(body)
-        self._box.pack(fill="x")
+        self._start.pack(anchor="w", pady=(px(4), px(4)))
         self._step = Elided(self._box, "", "caption", "fg2")
         self._bar = Stack(self._box, height=5)
         self._holder = Sized(self._box)
