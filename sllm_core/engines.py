@@ -381,21 +381,27 @@ _agreed: dict[tuple[str, str, str], bool] = {}  # by (tokenizer, engine, version
 
 @dataclass
 class Ladder:
-    """The encoders of one tokenizer, the quickest first, and which of them is in use.
-
-    Raises:
-        TokenizerError: the merges need the package `tokenizers`, or it refuses them.
-    """
+    """The encoders of one tokenizer, the quickest first, and which of them is in use."""
 
     book: Codebook
     names: Sequence[str] = LADDER
-    engine: Engine = field(init=False)
+    _engine: Engine | None = field(default=None, repr=False)
     _library: Library | None = field(default=None, repr=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def engine(self) -> Engine:
+        """The one in use, chosen when it is first needed (0.2 s).
+
+        Raises:
+            TokenizerError: the merges need the package `tokenizers`, or it refuses them.
+        """
+        if self._engine is None:
+            self._engine = self._choose()
+        return self._engine
+
+    def _choose(self) -> Engine:
         if not self.book.content["model"]["merges"]:
-            self.engine = Bytes(self.book)
-            return
+            return Bytes(self.book)
         if not any(key[0] == self.book.sha256 for key in _agreed):
             self.exact()  # refuses what others might choke on
         for engine in self._quick_ones(self.names):
@@ -405,9 +411,8 @@ class Ladder:
                 texts = [*HOSTILE_TEXTS, *self.book.odd_texts()]
                 _agreed[key] = self._agrees(engine, texts, is_batch=False)
             if _agreed[key]:
-                self.engine = engine
-                return
-        self.engine = self.exact()
+                return engine
+        return self.exact()
 
     def exact(self) -> Library:
         """The one that decides, made when it is first needed."""
@@ -431,7 +436,7 @@ class Ladder:
         _agreed[self.book.sha256, before.name, before.version] = False
         below = self._quick_ones(self.names[self.names.index(before.name) + 1 :])
         agreed = (one for one in below if self._agrees(one, wanted, is_batch=True))
-        self.engine = next(agreed, self.exact())
+        self._engine = next(agreed, self.exact())
         return False
 
     def _quick_ones(self, names: Sequence[str]) -> Iterator[Engine]:

@@ -57,13 +57,16 @@ class Tokenizer:
     Args:
         content: parsed `tokenizer.json`, checked by `check_schema`.
         ladder: the encoders that may be used, the quickest first.
+        is_own: made by this program, so that the encoder is only chosen when it is needed.
 
     Raises:
         TokenizerError: the file's parts are not ones this program knows, or its merges need the
             package `tokenizers`, which is not installed.
     """
 
-    def __init__(self, content: dict[str, Any], ladder: Sequence[str] = LADDER) -> None:
+    def __init__(
+        self, content: dict[str, Any], ladder: Sequence[str] = LADDER, *, is_own: bool = False
+    ) -> None:
         self.content = content
         self.split = check_schema(content)
         vocab: dict[str, int] = content["model"]["vocab"]
@@ -80,6 +83,8 @@ class Tokenizer:
         self.sha256 = hashlib.sha256(canonical_json(content).encode()).hexdigest()
         book = Codebook(content, self.split, PATTERNS[self.split], self._bytes, self.sha256)
         self._ladder = Ladder(book, ladder)
+        if not is_own:
+            _ = self._ladder.engine  # what the libraries refuse is refused here
 
     @property
     def engine(self) -> str:
@@ -344,7 +349,7 @@ def train(
     model = json.loads(library.to_str())["model"]
     merges = [(left, right) for left, right in model["merges"]]
     merged = ["".join(pair) for pair in merges]
-    return Tokenizer(build_content(list(dict.fromkeys(merged)), merges, split))
+    return Tokenizer(build_content(list(dict.fromkeys(merged)), merges, split), is_own=True)
 
 
 def training_piece(text: str, limit: int = SAMPLE_CHARS) -> str:
