@@ -37,10 +37,10 @@ _WORDS = {
     " från vi så kan när år under också efter eller nu sin där vid mot ska skulle kommer ut får man",
     "da": "og i det at en den til er som på de med han af for ikke der var mig sig men et har om vi"
     " min havde ham hun nu over da fra du ud sin dem os op man hans hvor eller hvad skal selv også"
-    " af efter blev være kan ved mere meget noget jeg alle",
-    "no": "og i det som en på er av til at for med de han ikke den har jeg om et men var meg seg"
-    " sin så fra du hun da ut dem opp nå kan etter ble eller hva skal også være mer noe bare hvor"
-    " ved dette vil blir mye andre over sitt hadde etter alle",
+    " efter blev bliver være kan ved mere meget noget jeg alle når ind aldrig altid så vil må hvis",
+    "no": "og i det som en på er av til at for med de han ikke den der var meg seg men et har om vi"
+    " min hadde ham hun nå over da fra du ut sin dem oss opp man hans hvor eller hva skal selv også"
+    " etter ble blir være kan ved mer mye noe jeg alle når inn aldri alltid så vil må hvis",
     "fi": "ja on ei se että hän oli ovat mutta kun niin myös kuin joka sen tai mitä ole sitä hänen"
     " olla vain jos nyt ne sekä tämä minä voi siitä mukaan jo ollut vielä sitten kuitenkin jossa"
     " olisi siinä tämän jotka mukaan kanssa hyvin",
@@ -57,6 +57,8 @@ _WORDS = {
     "ro": "de și în a la cu nu pe din este care o un să se mai ce că sunt fost pentru au ca fi al"
     " sau dar le prin era lui după îi fără această acest acum când ei cum despre foarte între"
     " doar într am ai",
+    "vi": "và của là có không được cho các một những này trong người với đã khi để về như ra cũng"
+    " từ đến tôi nhà năm lại làm theo hay nếu phải rất đó thì mà vào nhiều sự trên",
 }
 LATIN = frozenset(_WORDS)
 

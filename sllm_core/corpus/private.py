@@ -65,6 +65,9 @@ _NAMED = re.compile(
 _LOOK_BACK = 72
 _VALUE_BYTES = range(16, 200)
 _LEAST_ENTROPY = 3.5  # bits a character; words and names with digits stay below
+# Between letters and digits, from small to capital: random text has twice as many as camelCase.
+_CHANGE = re.compile(rb"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])|[a-z](?=[A-Z])")
+_LEAST_CHANGES = 0.25
 _HEX = re.compile(rb"[0-9a-f]{32,}|[0-9A-F]{32,}")
 _HEX_ENTROPY = 3.0  # of at most 4
 _PLACEHOLDER = re.compile(
@@ -91,7 +94,7 @@ _NOBODYS = re.compile(
 _QUAD = re.compile(rb"\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w-]|\.\d)")  # from the first dot on
 _DIGITS_BEFORE = re.compile(rb"(?<![\w.=~^<>+-])\d{1,3}$")
 _PHONES = (  # each begins with a fixed letter, so that it is tried only there
-    re.compile(rb"\+[1-9]\d{0,2}(?:[ .()-]{1,2}\d{1,5}){2,5}(?![\w-])|\+[1-9]\d{9,13}(?![\w.-])"),
+    re.compile(rb"\+[1-9]\d{0,2}(?:[ .()-]{1,2}\d{1,8}){1,5}(?![\w-])|\+[1-9]\d{9,13}(?![\w.-])"),
     re.compile(rb"\([2-9]\d\d\) ?[2-9]\d\d-\d{4}(?![\w-])"),
 )
 _NOT_BEFORE_PHONE = re.compile(rb"[\w+/=.)-]")
@@ -207,8 +210,8 @@ def _long_words(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _looks_random(word: bytes) -> bool:
     """Whether no person would write this as a name: letters and digits in turns, many different."""
-    n_changes = len(re.findall(rb"[A-Za-z][0-9]|[0-9][A-Za-z]", word))
-    if n_changes < 3 or _PLACEHOLDER.search(word):
+    n_changes = len(_CHANGE.findall(word))
+    if n_changes < max(3, _LEAST_CHANGES * len(word)) or _PLACEHOLDER.search(word):
         return False
     shares = [times / len(word) for times in Counter(word).values()]
     entropy = -sum(share * math.log2(share) for share in shares)

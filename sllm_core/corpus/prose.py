@@ -27,7 +27,7 @@ _LONGEST_WORD = 30  # an address counts as a long word, not as a hundred
 # UTF-8 that was once read as Latin-1 or Windows-1252.
 _MOJIBAKE = re.compile("[ÃÂ][\u0080-\u00bf]|â€|Ã[\u2018-\u201e]")
 _BULLETS = ("-", "*", "•", "+", "‣")
-_LINE_ENDS = tuple(".!?\"'”’:;)。！？」")
+_LINE_ENDS = tuple(".!?\"'”’»:;)。！？」।॥؟۔።")
 _FILLER = tuple(
     "lorem ipsum dolor amet consectetur adipiscing tempor labore magna aliqua veniam nostrud"
     " exercitation ullamco laboris commodo cillum fugiat pariatur excepteur cupidatat proident"
@@ -43,7 +43,7 @@ def prose_numbers(part: bytes, raw: Bytes, sample: str, language: str) -> dict[s
     """Words, lines, repetition; for English also how it reads."""
     lines = [stripped for line in sample.split("\n") if (stripped := line.strip())]
     paragraphs = [stripped for block in sample.split("\n\n") if (stripped := block.strip())]
-    numbers: dict[str, float] = {"is_unknown": float(not language), "paragraphs": len(paragraphs)}
+    numbers: dict[str, float] = {"paragraphs": len(paragraphs)}
     numbers |= _line_shares(lines)
     numbers["repeated_paragraphs"], numbers["repeated_paragraph_chars"] = repeated_shares(
         paragraphs

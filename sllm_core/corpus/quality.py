@@ -77,6 +77,8 @@ def measure(
         numbers |= _code_numbers(part, lang)
     elif rules == "prose":
         numbers |= prose_numbers(part, raw, sample, language)
+        if numbers["non_latin"] <= _MUCH_FOREIGN:
+            numbers["is_unknown"] = float(not language)
     numbers |= _origin(part, kind, lang, numbers)
     return numbers
 
