@@ -20,7 +20,7 @@ from sllm_core.corpus.extract import FileId
 from sllm_core.errors import Cancelled, DiskError, WorkerError
 from tests.helpers import ROOT
 
-# The parser compares each attribute with all before it: hours, inside a library without threads.
+# The parser compares each attribute with all before it: that takes hours, inside a library.
 HANGS = b"<p " + b" ".join(b"a%d" % i for i in range(400_000)) + b">x"
 
 
@@ -83,15 +83,20 @@ def test_results_come_in_the_order_of_the_items_with_their_facts(folder):
 
 def test_an_endless_list_of_items_is_taken_only_so_far(folder, monkeypatch):
     monkeypatch.setattr(children, "AHEAD", 1)
+    slow = make(folder, "slow.html", HANGS)
     path = make(folder, "a.html", b"<p>text")
     taken = itertools.count()
-    requests = (request(path, next(taken)) for _ in itertools.count())
-    with Children(1, {}) as pool:
-        found = pool.run("extract", requests, limit_s=20, check=nothing)
+    requests = (request(path, next(taken)) for _ in itertools.count(1))
+    limit = lambda item: 20.0 if item["number"] != -1 else 1.0  # noqa: E731
+    with Children(2, {}) as pool:
+        items = itertools.chain([request(slow, -1)], requests)
+        found = pool.run("extract", items, limit_s=limit, check=nothing)
+        assert next(found)[1]["reason"] == "limit"  # the others waited for it in memory
+        n_ahead = next(taken)
         for number, (item, result) in enumerate(itertools.islice(found, 200)):
-            assert (item["number"], result["chars"]) == (number, 5)
+            assert (item["number"], result["chars"]) == (number + (number >= n_ahead), 5)
         found.close()
-    assert next(taken) <= 200 + 2 * children.MOST_ITEMS
+    assert n_ahead <= 2 * children.MOST_ITEMS
 
 
 def test_a_file_that_hangs_costs_itself_and_the_rest_goes_on(folder):
@@ -239,7 +244,7 @@ with Children(2, {}) as pool:
     sys.platform != "linux", reason="elsewhere a library that hangs ends by its limit"
 )
 def test_children_end_when_their_owner_is_killed(folder):
-    slow = make(folder, "slow.html", HANGS)  # one hangs without letting a thread run, one waits
+    slow = make(folder, "slow.html", HANGS)
     command = [sys.executable, "-c", ORPHANS, str(slow)]
     owner = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     wait_for((folder / "out" / "0.txt").exists)
@@ -249,6 +254,16 @@ def test_children_end_when_their_owner_is_killed(folder):
     owner.wait()
     _, alive = psutil.wait_procs(orphans, timeout=20)
     assert not alive
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such limits")
+def test_an_orphan_inside_a_library_that_lets_no_thread_run_ends_by_its_limit():
+    code = (
+        "import re; from sllm_core.corpus import child; child._GRACE_S = 1; child.limit_time(0.1); "
+        "re.match('(a+)+$', 'a' * 60 + 'b')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGXCPU
 
 
 def wait_for(is_so) -> None:

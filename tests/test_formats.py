@@ -144,6 +144,7 @@ def page(tmp_path, body: str) -> str:
         ("a<script>s</script><style>t</style><template>u</template><!-- v -->b", "ab\n"),
         ("<p hidden>a</p><p style='display:none'>b</p>c", "c\n"),
         ("&lt;p&gt; &#x41; &eacute;&nbsp;", "<p> A é\xa0\n"),
+        ("&#xFEFF;a", "a\n"),
         ("<p>unclosed <i>mark<p>up", "unclosed mark\n\nup\n"),
         ("<select><option>a</select><ruby>字<rt>ji</rt></ruby>", "字\n"),
     ],
@@ -341,6 +342,11 @@ def test_a_giant_cell_is_read_and_a_row_past_the_limit_is_left_out(tmp_path):
         assert (records, done.note) == (["b", "c"], {"n_bad": 1})
 
 
+def test_a_row_with_nul_characters_is_left_out(tmp_path):
+    done, _, records = run(tmp_path / "a.csv", b"id,text\n1,a\0b\n2,c\n")
+    assert (records, done.note) == (["c"], {"n_bad": 1})
+
+
 def test_an_unclosed_quotation_mark_costs_no_more_than_its_limit(tmp_path):
     data = b'id,text\n1,"open\n' + b"2,b\n" * 1000
     done, _, records = run(tmp_path / "a.csv", data, limits=Limits(record_chars=1000))
@@ -495,6 +501,13 @@ def test_the_limit_grows_with_the_file_and_has_an_end():
     mib = 1 << 20
     sizes = {1: 16 * mib, mib: 100 * mib, 1 << 30: 4 << 30, 2 << 30: 8 << 30}
     assert {size: Limits().most_bytes(size) for size in sizes} == sizes
+
+
+def test_members_that_overlap_are_named(tmp_path):
+    path = tmp_path / "a.epub"
+    path.write_bytes(HOSTILE["overlap.epub"][0])
+    with pytest.raises(SkipFile, match="overlap"):
+        made.run_file(path)
 
 
 def test_fonts_may_be_encrypted_and_members_that_escape_are_never_written(tmp_path):

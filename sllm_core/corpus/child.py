@@ -5,14 +5,11 @@ it is given, and whatever a library prints goes to standard error.
 """
 
 import contextlib
-import ctypes
 import importlib
 import io
 import json
 import os
 import queue
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -42,7 +39,6 @@ TASKS = {
     "columns": ("sllm_core.corpus.child", "ColumnLister"),
     "analyse": ("sllm_core.corpus.analysis", "Analyst"),
 }
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 _LAST_S = 1.0  # for an item that is under way when the input ends
 _GRACE_S = 60  # of processor time past an item's limit, for a child whose owner is gone
 
@@ -110,9 +106,6 @@ def limit_self(memory_bytes: int) -> None:
     except ImportError:  # Windows: the owner watches the memory and set the priority
         return
     os.nice(10)
-    if sys.platform == "linux":  # die with the owner even inside a library that lets no thread run
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     for kind, most in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(ValueError, OSError):  # macOS knows no such limit of memory
             resource.setrlimit(kind, (most, most))
