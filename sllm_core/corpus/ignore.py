@@ -1,10 +1,12 @@
 """What `.gitignore` files inside a source leave out, as git reads them: deeper files win."""
 
 import os
-import stat
 from collections.abc import Iterable
+from pathlib import Path
 
 from pathspec import GitIgnoreSpec
+
+from sllm_core.corpus.extract import SkipFile, read_head
 
 _MOST_BYTES = 1 << 20
 _MOST_STARS = 6  # of one pattern: more make a regular expression that can take for ever
@@ -21,7 +23,8 @@ class Rules:
     def __init__(self, top: bytes) -> None:
         self._top = top
         self._specs: dict[bytes, GitIgnoreSpec] = {}  # folder below the source -> its patterns
-        self._chains: dict[bytes, tuple[bytes, ...]] = {b"": ()}  # folder -> those above, near first
+        # Folder -> it and those above it that have patterns, the nearest first.
+        self._chains: dict[bytes, tuple[bytes, ...]] = {b"": ()}
 
     def enter(self, folder: bytes, entries: Iterable["os.DirEntry[bytes]"]) -> None:
         """Read the folder's own `.gitignore`, if it has one."""
@@ -47,16 +50,10 @@ class Rules:
 def _read(path: bytes) -> GitIgnoreSpec | None:
     """The patterns of a regular, small file; lines that make no sense are passed over."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except OSError:
+        data, _ = read_head(Path(os.fsdecode(path)), _MOST_BYTES)
+    except SkipFile:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        try:
-            text = file.read(_MOST_BYTES).decode("utf-8", "surrogateescape")
-        except OSError:
-            return None
+    text = data.decode("utf-8", "surrogateescape")
     lines = []
     for line in text.splitlines():
         if line.replace("**", "*").count("*") > _MOST_STARS:
