@@ -85,6 +85,18 @@ def keep_apart(documents: Tensor) -> tuple[Tensor, Tensor]:
     return order - begins, is_own & (order <= order[:, None])
 
 
+def as_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores: 0 where ``mask`` is true, else minus infinity.
+
+    Made once: from a mask of truth values each layer would make its own and keep it for the
+    backward pass. It has the type of queries and keys, which autocast decides.
+    """
+    kind = mask.device.type
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -math.inf)
+
+
 class Attention(nn.Module):
     """Each token looks back at earlier ones and takes what it needs (arXiv 1706.03762, 3.2)."""
 
@@ -110,7 +122,7 @@ class Attention(nn.Module):
         cache: Cache | None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """X (B, T, C) -> (B, T, C); ``mask`` (B, 1, T, T) is true where a token may look."""
+        """X (B, T, C) -> (B, T, C); ``mask`` (B, 1, T, T) is added to the scores."""
         B, T, _ = x.shape
         sizes = [n * self.head_dim for n in (self.n_heads, self.n_kv_heads, self.n_kv_heads)]
         q, k, v = (
@@ -237,7 +249,8 @@ class GPT(nn.Module):
         places: slice | Tensor = slice(start, start + T)
         mask = None
         if documents is not None:
-            places, mask = keep_apart(documents)
+            places, may_look = keep_apart(documents)
+            mask = as_bias(may_look, self.embed_tokens.weight.dtype)
         x = self.embed_tokens(ids)  # (B, T, C)
         rope = None
         if self.is_rotary:
