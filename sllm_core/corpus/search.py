@@ -14,6 +14,7 @@ Explain = Callable[[str, float, float], str]
 UNITS = {"": 1, "b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
 NAMED = ("lang", "kind", "why", "path")
 MEASURED = ("score", "size")
+RARE = 0.01  # share of the text: a byte that is seldomer is looked for alone
 HINT = "words, lang:de, kind:code, why:secret, score<40, size>1mb"
 FINDING_WORDS = {
     "secrets": "secrets keys and passwords",
@@ -119,7 +120,8 @@ def _equal(names: tuple[str, ...], wanted: str) -> list[int]:
 def in_paths(rows: Rows, word: str) -> Bools:
     """Rows whose path holds the word, capital or small.
 
-    The rarest byte of the word is looked for first; the others are then compared where it stands.
+    Where its rarest byte stands is found first (with the next one, if it is not rare); the others
+    are then compared there.
     """
     found = np.zeros(len(rows), bool)
     needle = np.frombuffer(word.encode("utf-8", "backslashreplace"), np.uint8)
@@ -127,21 +129,28 @@ def in_paths(rows: Rows, word: str) -> Bools:
         return found
     if not len(needle):
         return ~found
-    text = rows.lower
-    rarity = _frequencies(text)[needle]
-    order = np.argsort(rarity, kind="stable").tolist()
-    first = order[0]
-    at = np.flatnonzero(text == needle[first]) - first
-    at = at[(at >= 0) & (at + len(needle) <= len(text))]
+    text, n = rows.lower, len(needle)
+    often = _shares(text)[needle]
+    order = np.argsort(often, kind="stable").tolist()
+    room = len(text) - n + 1  # places where the word may begin
+    if room <= 0:
+        return found
+    fits = text[order[0] : order[0] + room] == needle[order[0]]
+    if n > 1 and often[order[0]] > RARE:
+        fits &= text[order[1] : order[1] + room] == needle[order[1]]
+    if n == 1:  # there may be millions: a look at each row is cheaper than one at each place
+        return np.logical_or.reduceat(fits, rows.text_at[:-1].astype(np.int64))
+    at = np.flatnonzero(fits)
     for k in order[1:]:
         at = at[text[at + k] == needle[k]]
     found[np.searchsorted(rows.text_at, at, side="right") - 1] = True
     return found
 
 
-def _frequencies(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """How often each byte stands in a sample of the text."""
-    return np.bincount(text[:: max(1, len(text) // 100_000)], minlength=256)
+def _shares(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """How often each byte stands in a sample of the text, as a share of it."""
+    sample = text[:: max(1, len(text) // 100_000)]
+    return np.bincount(sample, minlength=256) / len(sample)
 
 
 def has_reason(rows: Rows, word: str, explain: Explain) -> Bools:

@@ -52,6 +52,17 @@ _TYPES: dict[str, Any] = {
     "keeper": np.int64,
     "similarity": np.float32,
 }
+# What is counted or joined on the way.
+_COUNTED: dict[str, Any] = {
+    **dict.fromkeys(FINDINGS, np.uint16),
+    "flags": np.uint32,
+    "n_reasons": np.uint16,
+    "rule": np.uint16,
+    "value": np.float32,
+    "text": np.uint8,
+    "lower": np.uint8,
+    "length": np.uint32,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,21 +174,21 @@ class _Codes:
         return code
 
 
+class _Grown(bytearray):
+    """A column while it grows: one block of memory that leaves nothing behind."""
+
+    def column(self, kind: Any) -> npt.NDArray[Any]:
+        """What it holds, not copied."""
+        return np.frombuffer(self, kind)
+
+
 class _Parts:
     """Columns while they are read, a piece at a time."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, list[Any]] = {name: [] for name in _TYPES}
-        self._kinds, self._langs, self._rules = _Codes("", limit=256), _Codes(""), _Codes()
-        self._flag_names = _Codes()
-        self._findings: dict[str, list[Any]] = {name: [] for name in FINDINGS}
-        self._flags: list[Any] = []
-        self._n_reasons: list[Any] = []
-        self._rule: list[Any] = []
-        self._value: list[Any] = []
-        self._text: list[bytes] = []
-        self._lower: list[bytes] = []
-        self._lengths: list[Any] = []
+        self._kinds, self._langs = _Codes("", limit=256), _Codes("")
+        self._rules, self._flag_names = _Codes(), _Codes()
+        self._columns = {name: _Grown() for name in (*_TYPES, *_COUNTED)}
 
     def add(self, piece: list[tuple[Any, ...]]) -> None:
         """Take rows of the query."""
@@ -197,10 +208,13 @@ class _Parts:
             "similarity": (math.nan if value is None else value for value in alike),
         }
         for name, column in values.items():
-            self._columns[name].append(np.fromiter(column, _TYPES[name], len(piece)))
+            self._put(name, np.fromiter(column, _TYPES[name], len(piece)))
         self._add_reasons(reasons)
         self._add_flags(flags)
         self._add_paths(paths)
+
+    def _put(self, name: str, values: npt.NDArray[Any]) -> None:
+        self._columns[name] += values.tobytes()
 
     def _add_reasons(self, texts: Collection[str | None]) -> None:
         lengths, rules, values = [], [], []
@@ -210,9 +224,9 @@ class _Parts:
             for reason in found:
                 rules.append(self._rules[reason["code"], float(reason["limit"] or 0)])
                 values.append(float(reason["value"] or 0))
-        self._n_reasons.append(np.array(lengths, np.int64))
-        self._rule.append(np.array(rules, np.uint16))
-        self._value.append(np.array(values, np.float32))
+        self._put("n_reasons", np.array(lengths, np.uint16))
+        self._put("rule", np.array(rules, np.uint16))
+        self._put("value", np.array(values, np.float32))
 
     def _add_flags(self, texts: Collection[str | None]) -> None:
         found = {name: np.zeros(len(texts), np.uint16) for name in FINDINGS}
@@ -226,8 +240,8 @@ class _Parts:
                 elif value and (bit := self._flag_names[name]) < N_FLAGS:
                     bits[i] |= np.uint32(1 << bit)
         for name, column in found.items():
-            self._findings[name].append(column)
-        self._flags.append(bits)
+            self._put(name, column)
+        self._put("flags", bits)
 
     def _add_paths(self, paths: Collection[str]) -> None:
         text = "".join([f"{path}\n" for path in paths])
@@ -236,38 +250,37 @@ class _Parts:
         ends = np.flatnonzero(np.frombuffer(raw, np.uint8) == ord("\n"))
         if len(small) != len(raw) or any(small[end] != ord("\n") for end in ends.tolist()):
             small = raw.lower()  # some letters are longer when small: then A to Z alone
-        self._text.append(raw)
-        self._lower.append(small)
-        self._lengths.append(np.diff(ends, prepend=-1))
+        self._columns["text"] += raw
+        self._columns["lower"] += small
+        self._put("length", np.diff(ends, prepend=-1).astype(np.uint32))
 
     def rows(self) -> Rows:
         """All pieces in one."""
-        columns = {name: _joined(part, _TYPES[name]) for name, part in self._columns.items()}
+        kinds = {**_TYPES, **_COUNTED}
+        made = {name: grown.column(kinds[name]) for name, grown in self._columns.items()}
+        columns = {name: made[name] for name in _TYPES}
         columns["keeper"] = _places(columns["ids"], columns["keeper"])
-        names = tuple(self._flag_names.values)[:N_FLAGS]
         return Rows(
             **columns,
-            findings={name: _joined(part, np.uint16) for name, part in self._findings.items()},
-            flags=_joined(self._flags, np.uint32),
-            reason_at=_offsets(self._n_reasons),
-            reason_rule=_joined(self._rule, np.uint16),
-            reason_value=_joined(self._value, np.float32),
-            text=np.frombuffer(b"".join(self._text), np.uint8),
-            lower=np.frombuffer(b"".join(self._lower), np.uint8),
-            text_at=_offsets(self._lengths),
+            findings={name: made[name] for name in FINDINGS},
+            flags=made["flags"],
+            reason_at=_offsets(made["n_reasons"]),
+            reason_rule=made["rule"],
+            reason_value=made["value"],
+            text=made["text"],
+            lower=made["lower"],
+            text_at=_offsets(made["length"]),
             kinds=tuple(self._kinds.values),
             langs=tuple(self._langs.values),
-            flag_names=names,
+            flag_names=tuple(self._flag_names.values)[:N_FLAGS],
             rules=tuple(self._rules.values),
         )
 
 
-def _joined(parts: list[Any], kind: Any) -> npt.NDArray[Any]:
-    return np.concatenate(parts) if parts else np.zeros(0, kind)
-
-
-def _offsets(lengths: list[Any]) -> npt.NDArray[np.uint32]:
-    return np.concatenate([[0], np.cumsum(_joined(lengths, np.int64))]).astype(np.uint32)
+def _offsets(lengths: Ints) -> npt.NDArray[np.uint32]:
+    found = np.zeros(len(lengths) + 1, np.uint32)
+    np.cumsum(lengths, out=found[1:])
+    return found
 
 
 def _places(ids: Ints, wanted: Ints) -> npt.NDArray[np.int32]:

@@ -23,6 +23,7 @@ from sllm_core.corpus.table import (
 )
 from sllm_ui.tabs.refine import words
 
+View = tuple[str, tuple[Term, ...], str, bool]  # segment, filter, column, whether descending
 VERDICT_OF = {"drop": DROP, "copy": COPY, "mask": MASK, "out": OUT}
 NUMBERS = {"size", "score"}  # columns whose first click puts the largest or the worst on top
 
@@ -44,14 +45,17 @@ class Listing:
         self._order_key: tuple[str, bool] = ("", False)
         self._matches: tuple[tuple[Term, ...], Bools | None] = ((), None)
 
-    def take(self, rows: Rows | None) -> None:
-        """Other rows; the choice goes with the old ones, the file under the cursor stays."""
-        before = self.rows.ids[self.cursor] if self.rows is not None and self.cursor >= 0 else -1
+    def take(self, rows: Rows | None, cursor: int = 0) -> None:
+        """Other rows; the cursor goes to the one with this id."""
         self._clear()
         self.rows = rows
         if rows is not None:
-            place = np.flatnonzero(rows.ids == before)
+            place = np.flatnonzero(rows.ids == cursor)
             self.cursor = int(place[0]) if len(place) else -1
+
+    def cursor_id(self) -> int:
+        """The id of the file under the cursor; 0 for none."""
+        return int(self.rows.ids[self.cursor]) if self.rows is not None and self.cursor >= 0 else 0
 
     def judge(self, refine: RefineConfig, clean: CleanConfig) -> Counts | None:
         """Give each row its verdict and count them."""

@@ -5,7 +5,7 @@ Its parts have a class each: `listing` (the rows), `looking` (before and after),
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from sllm_core import fmt
 from sllm_core import messages as m
 from sllm_core.config import CleanConfig, RefineConfig
 from sllm_core.corpus import search, table
-from sllm_core.corpus.table import USED, Rows
+from sllm_core.corpus.table import USED, Counts
 from sllm_core.errors import SllmError
 from sllm_core.jobs import runs
 from sllm_core.project import Project
@@ -22,10 +22,11 @@ from sllm_ui.events import Answered, ConfigChanged, DataChanged, ProjectChanged,
 from sllm_ui.session import Session
 from sllm_ui.tabs.refine import looking, report, words
 from sllm_ui.tabs.refine.batches import Batch, Batches
-from sllm_ui.tabs.refine.listing import NUMBERS, Listing
+from sllm_ui.tabs.refine.listing import NUMBERS, Listing, View
 from sllm_ui.tabs.refine.looking import Looking
 from sllm_ui.tabs.refine.state import State
 
+Rules = tuple[RefineConfig, CleanConfig]
 STALE = {
     "clean": "the cleaning",
     "score_as": "what files are scored as",
@@ -45,8 +46,8 @@ class Presenter:
         self._is_shown = False  # the tab is in view
         self._is_due = False  # the table has to be read when it comes into view
         self._terms: tuple[search.Term, ...] = ()
-        self._judged: tuple[RefineConfig, CleanConfig] | None = None
-        self._analysed: tuple[RefineConfig, CleanConfig] | None = None
+        self._judged: Rules | None = None
+        self._analysed: Rules | None = None
         self._seen: object = None  # the last result of a job that was taken in
         bus = session.bus
         bus.subscribe(ProjectChanged, lambda _: self._on_project())
@@ -59,7 +60,7 @@ class Presenter:
     # -- what the session says -------------------------------------------------------------------
 
     def _on_project(self) -> None:
-        self.listing.take(None)
+        self.listing = Listing()
         self.looking.clear()
         self.batches.clear()
         self._terms, self._judged, self._analysed, self._seen = (), None, None, None
@@ -158,25 +159,39 @@ class Presenter:
             self._read()
 
     def _read(self) -> None:
-        project = self.session.project
+        project, config = self.session.project, self.session.config
         self._is_due = False
         if project is None:
             return
         self.store.update(is_loading=True)
-        self.session.task("refine rows", read, project, then=self._take)
+        rules = (config.refine, config.clean)
+        cursor = self.listing.cursor_id()
+        self.session.task(
+            "refine rows", read, project, rules, self._view(), cursor, then=self._take
+        )
         self.batches.refresh()
 
-    def _take(self, found: tuple[Rows | None, tuple[RefineConfig, CleanConfig] | None]) -> None:
-        rows, self._analysed = found
-        self.listing.take(rows)
-        scores = tuple(table.histogram(rows).tolist()) if rows is not None else ()
+    def _view(self, **more: Any) -> View:
+        state = self.store.state
+        segment, column = more.get("segment", state.segment), more.get("sort", state.sort)
+        return segment, self._terms, column, more.get("is_descending", state.is_descending)
+
+    def _take(self, found: "Found") -> None:
+        """The rows are there, judged and sorted as it was set when they were asked for."""
+        self.listing, self._analysed, self._judged = found.listing, found.analysed, found.rules
+        config = self.session.config
         self.store.update(
             is_loading=False,
-            is_analysed=rows is not None and rows.is_analysed,
-            scores=scores,
+            is_analysed=found.is_analysed,
+            scores=found.scores,
             stale=self._stale(),
+            counts=found.counts,
+            n_shown=len(self.listing.shown),
+            version=self.store.state.version + 1,
+            **self._target(),
         )
-        self._judge()
+        if found.rules != (config.refine, config.clean) or found.view != self._view():
+            self._judge()
         self._look()
 
     def _judge(self) -> None:
@@ -189,11 +204,9 @@ class Presenter:
 
     def _list(self, **more: Any) -> None:
         """The rows of the list anew."""
-        state = self.store.state
-        segment, column = more.get("segment", state.segment), more.get("sort", state.sort)
-        is_descending = more.get("is_descending", state.is_descending)
-        n = self.listing.show(segment, self._terms, column, is_descending)
-        self.store.update(n_shown=n, version=state.version + 1, **self._target(), **more)
+        n = self.listing.show(*self._view(**more))
+        version = self.store.state.version + 1
+        self.store.update(n_shown=n, version=version, **self._target(), **more)
 
     def _target(self) -> dict[str, int]:
         return {"chosen": len(self.listing.chosen), "target": len(self.listing.targets())}
@@ -388,13 +401,32 @@ class Presenter:
         self.store.update(batch=newest, earlier=every)
 
 
-def read(project: Project) -> tuple[Rows | None, tuple[RefineConfig, CleanConfig] | None]:
-    """The rows of the index, and the settings of the last analysis that came to its end."""
+@dataclass(frozen=True)
+class Found:
+    """The rows as they come from the thread: judged, counted and sorted there."""
+
+    listing: Listing
+    counts: Counts | None
+    scores: tuple[int, ...]
+    is_analysed: bool
+    analysed: Rules | None  # the settings of the last analysis that came to its end
+    rules: Rules
+    view: View
+
+
+def read(project: Project, rules: Rules, view: View, cursor: int) -> Found:
+    """Read the rows of the index and do with them what takes its time."""
+    listing = Listing()
     rows = table.load(project.db_path) if project.db_path.exists() else None
-    return rows, last_analysis(project)
+    listing.take(rows, cursor)
+    counts = listing.judge(*rules)
+    listing.show(*view)
+    scores = tuple(table.histogram(rows).tolist()) if rows is not None else ()
+    is_analysed = rows is not None and rows.is_analysed
+    return Found(listing, counts, scores, is_analysed, last_analysis(project), rules, view)
 
 
-def last_analysis(project: Project) -> tuple[RefineConfig, CleanConfig] | None:
+def last_analysis(project: Project) -> Rules | None:
     """What the newest complete analysis was set to; None when there is none any more."""
     for name in reversed(runs.run_ids(project, "refine")):
         with contextlib.suppress(SllmError, OSError):
