@@ -31,7 +31,7 @@ PROSE = ("prose", "book", "page", "pdf")  # kinds that have a language people sp
 FINDINGS = ("secrets", "emails", "phones", "ips")  # counted in `flags`, a column each
 MASKS = ("mask_secrets", "mask_emails", "mask_phones", "mask_ips")  # the switches that go with it
 N_FLAGS = 31
-CHUNK = 500  # rows fetched at a time: about a millisecond with Python's lock held
+CHUNK = 500  # rows fetched at a time: some three milliseconds with Python's lock held
 _STATES = {"used": USED, "excluded": EXCLUDED, "would-leak": HELD}
 _DUPLICATES = {None: 0, "": 0, "exact": EXACT, "near": NEAR}
 # + keeps SQLite from the index by state: that by (source, path) gives the rows in their order.
