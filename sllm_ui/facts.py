@@ -40,6 +40,7 @@ class Facts:
     tables: tuple[tuple[int, int, int], ...] = ()  # (source id, used ones, without their columns)
     scores: tuple[tuple[int, int, int], ...] = ()  # (source id, score, used files) once analysed
     copies: tuple[tuple[int, int], ...] = ()  # (source id, used files that are copies of others)
+    joints: int = 0  # line feeds between the records of tables: in the text, in no token file
     cache_bytes: int = 0  # tokens and texts that are kept so that nothing is read twice
 
     @property
@@ -48,6 +49,12 @@ class Facts:
         if self.train_tokens is None or self.val_tokens is None:
             return None
         return self.train_tokens + self.val_tokens
+
+    @property
+    def is_same_text(self) -> bool:
+        """Whether the prepared data holds the text of the present files."""
+        is_as_large = self.prepared_bytes == self.text_bytes - self.joints
+        return self.tokens is not None and is_as_large and not self.unencoded
 
     @property
     def bytes_per_token(self) -> float | None:
@@ -70,6 +77,7 @@ def read_facts(project: Project) -> Facts:
             kinds, sources = index.by_extension(), index.by_source()
             encoded, converted = index.encoded_by_source(), index.count_list("converted")
             values = {name: tuple(index.read(_SELECTS[name])) for name in _SELECTS}
+            values["joints"] = next(index.read(_JOINTS))[0]
         states = dict.fromkeys(("used", "skipped", "failed"), 0)
         for (state, _), (n, _) in counts.items():
             states[state] += n
@@ -110,6 +118,7 @@ def read_facts(project: Project) -> Facts:
     return Facts(**values)
 
 
+_JOINTS = "SELECT COALESCE(SUM(records), 0) FROM files WHERE state = 'used'"
 # What the index does not count by itself: field of `Facts` -> its rows.
 _SELECTS = {
     "documents": "SELECT source_id, SUM(COALESCE(records, 1)) FROM files WHERE state = 'used' "

@@ -1049,7 +1049,7 @@ def test_closing_the_project_shows_the_first_page(session, opened):
     [
         ("2", 2.0, "read 2 times as often"), (" 1.5x ", 1.5, "read 1.5 times as often"),
         ("1/4", 0.25, "only 25 % of it in each epoch"), ("0,5", 0.5, "only 50 % of it in each epoch"),
-        ("1", 1.0, "read as often as it is"),
+        ("1", 1.0, "read once in each epoch"),
     ],
 )  # fmt: skip
 def test_a_weight_is_taken_and_explained_without_a_scan(session, opened, text, weight, means):
@@ -1078,6 +1078,23 @@ def test_another_source_shows_its_own_weight(session, opened, tmp_path):
     assert opened.store.state.values["weight"] == "1"
     assert opened.store.state.errors == {}
     assert session.now.blockers == {}
+
+
+def test_the_weight_in_the_form_is_that_of_the_source_in_view(session, opened, tmp_path):
+    opened.add_folder(str(tmp_path))
+    opened.origins.set_weight(2, "4")
+    opened.origins.select(1)
+    assert opened.store.state.values["weight"] == "1"
+    opened.origins.select(2)
+    assert opened.store.state.values["weight"] == "4"
+
+
+def test_the_advice_is_that_of_the_measured_sizes(session, with_files):
+    view = with_files.store.state.tokenizer
+    assert words.sizes_advice(figures.SizesView(), view) == ""
+    measured = figures.sizes_view(SIZES)
+    assert "1,000 tokens" in words.sizes_advice(measured, view)
+    assert words.sizes_advice(measured, replace(view, locked="Locked.")) == ""
 
 
 def test_only_what_is_included_is_scanned_and_empty_is_all(session, opened):
@@ -1159,6 +1176,7 @@ def test_the_columns_of_several_tables_are_offered_once_and_remembered(session, 
         ["title", "body", "text"],
         False,
     )
+    assert view.columns[2] == ("text", "a.csv: B")
     assert view.chosen == ("body",)
     with_table.picking.tick("title", True)
     assert with_table.store.state.columns.chosen == ("title", "body"), "in the table's order"

@@ -137,3 +137,18 @@ def test_tables_scores_copies_and_the_cache_are_counted_by_source(tmp_path):
     assert facts.scores == ((2, 40, 2), (2, 90, 1)), "of used files only"
     assert facts.copies == ((2, 2),)
     assert facts.cache_bytes == 120
+
+
+def test_a_prepared_table_is_the_text_of_the_files(tmp_path):
+    (tmp_path / "src").mkdir()
+    rows = "".join(json.dumps({"text": f"Row {n} has {n * n} words."}) + "\n" for n in range(200))
+    (tmp_path / "src" / "rows.jsonl").write_text(rows)
+    (tmp_path / "src" / "a.txt").write_text("Beside it some plain text. " * 40)
+    project = make_project(tmp_path / "p", tmp_path / "src")
+    prepare(project)
+    facts = read_facts(project)
+    assert facts.joints == 200
+    assert facts.is_same_text
+    (tmp_path / "src" / "b.txt").write_text("More text. " * 40)
+    scan(project)
+    assert not read_facts(project).is_same_text

@@ -264,9 +264,7 @@ def _type_row(name: str, n: int, size: int) -> TypeRow:
 def is_current(facts: Facts, tokenizer: TokenizerConfig) -> bool:
     """Whether the prepared data is that of the present files and of the tokenizer as set."""
     return (
-        facts.tokens is not None
-        and facts.prepared_bytes == facts.text_bytes
-        and not facts.unencoded
+        facts.is_same_text
         and is_tokenizer_current(facts, tokenizer)
         and facts.data_tokenizer == facts.tokenizer_sha256
     )

@@ -82,6 +82,10 @@ class FilesPage(Box):
             self.card.head, "Preview", "eye", "ghost", True, self._open, "Show the chosen file."
         )
         self._look.pack(side="right")
+        self._pick = button(
+            self.card.head, "Choose columns", "layout-three-columns", small=True,
+            command=self._choose_columns, tip="Say which columns of such tables hold the text.",
+        )  # fmt: skip
         self._meaning = Elided(self.card.body, "", "caption", "fg2")
         self._table = VTable(
             self.card.body, COLS[kind], on_select=presenter.files.select,
@@ -105,6 +109,10 @@ class FilesPage(Box):
 
         self._presenter.files.copy(copied)
 
+    def _choose_columns(self) -> None:
+        chosen = self._presenter.files.file(self._table.selected or 0)
+        self._presenter.picking.open(chosen.source_id if chosen else 0)
+
     def _ask_export(self) -> None:
         self._desk.dialogs.ask_save(
             "Export the list (.csv or .txt)",
@@ -125,7 +133,7 @@ class FilesPage(Box):
         """Bring it up to date."""
         files = state.files
         self._search.show(files.query.search)
-        key = (files, state.reasons)
+        key = (files, state.reasons, state.locked)
         if key == self._key:
             return
         self._key = key
@@ -145,6 +153,10 @@ class FilesPage(Box):
             kit.enable(made, bool(n), "The list is empty.")
         chosen = self._presenter.files.file(files.selected) if n else None
         reason = files.query.reason or (chosen.reason if chosen else "")
+        if reason == "columns" and not state.locked:
+            self._pick.pack(side="right")
+        else:
+            self._pick.pack_forget()
         words = ": ".join(REASONS[reason]) if reason in REASONS else ""
         self._meaning.set_text(words)
         if words:

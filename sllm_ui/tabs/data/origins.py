@@ -65,10 +65,10 @@ class Origins:
 
     def select(self, source_id: int) -> None:
         """Show this source; what was typed wrong for another one is forgotten."""
+        self._store.update(selected=source_id)
         if source_id != self.weight[0]:
             self._forget_weight()
-            self._refresh()
-        self._store.update(selected=source_id)
+        self._refresh()
 
     def switch(self, source_id: int) -> None:
         """On or off."""

@@ -82,9 +82,11 @@ class Picking:
             self._requests.discard(message.request)  # type: ignore[union-attr]
         if isinstance(message, m.Columns):
             known = {name for name, _ in view.columns}
-            new = tuple(column for column in message.columns if column[0] not in known)
-            chosen = view.chosen or (() if view.columns else message.chosen)
-            view = replace(view, columns=(*view.columns, *new), chosen=chosen)
+            new = [(name, what) for name, what in message.columns if name not in known]
+            shown = tuple((name, f"{message.name}: {what}") for name, what in new)
+            # What is read now is ticked: a column that is added takes nothing away.
+            ticked = tuple(name for name in message.chosen if name not in view.chosen)
+            view = replace(view, columns=(*view.columns, *shown), chosen=(*view.chosen, *ticked))
         elif isinstance(message, m.Failed):
             view = replace(view, problem=message.text.rsplit(" [", 1)[0])
         if not self._requests and not view.columns:

@@ -48,8 +48,8 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "library": (
         "Package missing",
-        "Reading this format needs a package that is not installed: pyarrow for Parquet, "
-        "zstandard for .zst.",
+        "Reading it needs a package that is not installed: pyarrow for Parquet, cryptography for "
+        "protected PDF.",
     ),
     "encrypted": ("Encrypted", "It is locked with a password."),
     "unreadable": ("Cannot be read", "The system refuses to open it, mostly for a lack of rights."),

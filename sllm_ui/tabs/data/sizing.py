@@ -11,13 +11,7 @@ from sllm_ui.tabs.data import figures
 from sllm_ui.tabs.data.figures import SizesView
 from sllm_ui.tabs.data.state import State
 
-STEP_WORDS = {
-    "reading": "Reading a sample",
-    "tokenizer": "Learning the largest vocabulary",
-    "feeding": "Reading the sample into the vocabulary",
-    "merging": "Learning the largest vocabulary",
-    "comparing": "Measuring each size",
-}
+STEP_WORDS = {"reading": "Reading a sample", "comparing": "Learning and measuring the sizes"}
 
 
 class Sizing:

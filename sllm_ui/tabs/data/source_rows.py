@@ -106,7 +106,7 @@ def weight_words(text: str) -> str:
     """What a weight means: ``read 2.0 times as often``."""
     weight = float(text)
     if weight == 1:
-        return "read as often as it is"
+        return "read once in each epoch"
     if weight < 1:
         return f"only {100 * weight:.3g} % of it in each epoch"
     return f"read {weight:.3g} times as often"

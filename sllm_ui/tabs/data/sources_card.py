@@ -115,7 +115,7 @@ class SourcesCard:
         self._path = Elided(top, "", "caption", "muted", "middle")
         self._path.pack(side="left", fill="x", expand=True)
         self._problem = wrap(label(panel, "", "caption", "bad", justify="left"), 24)
-        self._figures = Elided(panel, "", "caption", "fg2")
+        self._figures = wrap(label(panel, "", "caption", "fg2", justify="left"), 24)
         self._figures.pack(fill="x", pady=(px(4), 0))
         self._add_fields(panel)
 
@@ -263,7 +263,7 @@ class SourcesCard:
         self._weight.show(weight, fault, state.locked)
         self._weight_fault.show(fault)
         self._means.set_text(means)
-        self._figures.set_text(source_words(row))
+        self._figures.configure(text=source_words(row))
         self._show_columns(row, is_looking)
         for control in (self._on, self._remove, self._pick):
             kit.enable(control, not state.locked, state.locked)

@@ -107,7 +107,8 @@ class PreviewCard:
             tips=LOOK_TIPS,
         )  # fmt: skip
         self._look.pack(side="left")
-        self._add_records(row)
+        self._row = row
+        self._add_records()
 
     def _add_head(self) -> None:
         head, presenter = self.card.head, self._presenter
@@ -126,9 +127,9 @@ class PreviewCard:
         for made in (self._next, self._back, self._choose):
             made.pack(side="right")
 
-    def _add_records(self, row: Box) -> None:
+    def _add_records(self) -> None:
         """The documents of a table, one after the other."""
-        box = self._records = Box(row)
+        box = self._records = Box(self.card.body)
         label(box, "Record", "caption", "muted").pack(side="left", padx=(0, px(6)))
         self._record = Field(box, self._go, 7, "Which document of the table, from 1.")
         self._record.entry.pack(side="left")
@@ -189,7 +190,7 @@ class PreviewCard:
         self._of.configure(text=f"of {n:,}")
         kit.enable(self._before, view.record > 0, "This is the first one.")
         kit.enable(self._behind, view.record < n - 1, "This is the last one.")
-        self._records.pack(side="right")
+        self._records.pack(fill="x", pady=(px(6), 0), before=self._row)
 
     def _fill(self, state: State) -> None:
         view = state.preview

@@ -10,6 +10,7 @@ from sllm_ui.tabs.data.parts import ROW, Figure, Sized
 from sllm_ui.tabs.data.presenter import Presenter
 from sllm_ui.tabs.data.state import State
 from sllm_ui.tabs.data.texts import fill, tint
+from sllm_ui.tabs.data.words import sizes_advice
 from sllm_ui.widgets import kit
 from sllm_ui.widgets.bars import Bars, Stack
 from sllm_ui.widgets.controls import Section, button, set_button
@@ -75,11 +76,11 @@ class TokenizerCard:
         )  # fmt: skip
         self._train.pack(side="left")
         self._import = button(
-            row, "Import tokenizer.json", "box-arrow-in-down", small=True, command=self._ask_file,
-            tip="Use a byte-level BPE tokenizer of the GPT-2, Llama 3 or Qwen2 kind instead.",
+            row, "Import", "box-arrow-in-down", small=True, command=self._ask_file,
+            tip="Use a tokenizer.json instead: byte-level BPE of the GPT-2, Llama 3 or Qwen2 kind.",
         )  # fmt: skip
         self._import.pack(side="left", padx=px(8))
-        self._sizes = SizesPart(body, self._presenter)
+        self._sizes = SizesPart(body, row, self._presenter)
 
     def _ask_file(self) -> None:
         self._desk.dialogs.ask_files(
@@ -122,8 +123,9 @@ class TokenizerCard:
         self._section.set_summary(
             f"split {values['split']}, seen at least {values['min_frequency']} times"
         )
-        self._advice.configure(text=view.advice)
-        if view.proposal and not locked:
+        measured = sizes_advice(state.sizes, view)
+        self._advice.configure(text=measured or view.advice)
+        if view.proposal and not locked and not measured:
             set_button(self._take, f"Use {view.proposal:,}")
             kit.tooltip(self._take, f"Set the vocabulary to {view.proposal:,} tokens.")
             self._take.pack(anchor="w", pady=(px(2), 0))
@@ -156,19 +158,18 @@ class TokenizerCard:
 class SizesPart:
     """Vocabulary sizes side by side: the button that measures them, the table, taking one."""
 
-    def __init__(self, body: Box, presenter: Presenter) -> None:
+    def __init__(self, body: Box, row: Box, presenter: Presenter) -> None:
         self._presenter = presenter
         self._rows: tuple[SizeRow, ...] = ()
         self._key: Any = None
-        self._box = Box(body)
-        self._box.pack(fill="x")
         self._start = button(
-            self._box, "Compare sizes", "bar-chart-steps", small=True,
-            command=presenter.sizing.compare,
+            row, "Compare sizes", "bar-chart-steps", small=True, command=presenter.sizing.compare,
             tip="Learn vocabularies of several sizes from a sample of your text and measure each on "
             "text it was not learnt from; takes seconds to a minute. Nothing is changed.",
         )  # fmt: skip
-        self._start.pack(anchor="w", pady=(px(4), px(4)))
+        self._start.pack(side="left")
+        self._box = Box(body)
+        self._box.pack(fill="x")
         self._step = Elided(self._box, "", "caption", "fg2")
         self._bar = Stack(self._box, height=5)
         self._holder = Sized(self._box)

@@ -1,6 +1,6 @@
 """What the Data tab says about jobs, the tokenizer and wrong values. Pure functions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sllm_core import fields, fmt
 from sllm_core import messages as m
@@ -184,11 +184,22 @@ def preview_words(view: PreviewView, look: str) -> str:
     return "    ".join(filter(None, parts))
 
 
+def sizes_advice(sizes: figures.SizesView, tokenizer: TokenizerView) -> str:
+    """What the measured sizes say about the vocabulary; '' while none were measured."""
+    if not sizes.advised or tokenizer.locked:
+        return ""
+    return (
+        f"Measured on your text: with this model {sizes.advised:,} tokens cost the least work for "
+        "each byte read."
+    )
+
+
 def source_words(row: source_rows.SourceRow) -> str:
     """The figures of a source in one line, as far as they are known."""
     if row.files == "-":
         return "Not scanned yet." if row.is_on else "Not read."
     parts = [f"{row.files} {'document' if row.files == '1' else 'documents'}", row.size]
+    parts.append(f"{row.tokens} tokens")
     if row.each != "-":
         parts.append(f"{row.each} bytes per token")
     if row.copies != "-":
@@ -222,7 +233,7 @@ def describe_prepared(config: ProjectConfig, facts: Facts) -> tuple[str, str]:
         train, val = fmt.count(facts.train_tokens), fmt.count(facts.val_tokens)
         return f"Up to date: {train} tokens to learn from, {val} for validation.", "good"
     is_written_so = facts.data_tokenizer == facts.tokenizer_sha256
-    is_other_text = facts.prepared_bytes != facts.text_bytes or (facts.unencoded and is_written_so)
+    is_other_text = not replace(facts, unencoded=is_written_so * facts.unencoded).is_same_text
     is_tokenizer_kept = figures.is_tokenizer_current(facts, config.tokenizer) and is_written_so
     what = " and the ".join(
         ["files"] * bool(is_other_text) + ["tokenizer"] * (not is_tokenizer_kept)
