@@ -80,11 +80,12 @@ def estimate_memory(
     per_block = tokens * (14 * c.d_model + 3 * c.d_ff) * item
     layers = 1 if train.gradient_checkpointing else c.n_layers
     stream = tokens * c.d_model * 4 * c.n_layers
+    mask = tokens * seq_len * (2 + item) if train.document_masking else 0  # made once a forward
     return Memory(
         weights=4 * n.total + (2 * n.total if is_half else 0),
         gradients=4 * n.total,
         optimizer=optimizer,
-        activations=per_block * layers + stream,
+        activations=per_block * layers + stream + mask,
         logits=tokens * c.vocab_size * (8 + item),
     )
 

@@ -54,6 +54,7 @@ class LoadedModel:
     config: ModelConfig
     state: dict[str, Any]
     title: str
+    is_apart: bool = False  # trained with documents kept apart, so it is measured so
 
 
 def open_model(project: Project, name: str, used: Tokenizer) -> LoadedModel:
@@ -82,7 +83,9 @@ def open_model(project: Project, name: str, used: Tokenizer) -> LoadedModel:
             safe="Nothing was changed.",
             todo="Use it in the project it comes from.",
         )
-    return LoadedModel(checkpoints.model_config(content), content["model_state_dict"], title)
+    is_apart = bool(content.get("train_config", {}).get("document_masking"))
+    shape = checkpoints.model_config(content)
+    return LoadedModel(shape, content["model_state_dict"], title, is_apart)
 
 
 def model_key(project: Project, name: str) -> str:
@@ -108,6 +111,11 @@ def load_model(project: Project, name: str) -> tuple[GPT, Tokenizer, Device, str
     """
     used = tokenizer.load(project.tokenizer_dir / "tokenizer.json")
     loaded = open_model(project, name, used)
+    model, device = _build(project, loaded, used)
+    return model, used, device, loaded.title
+
+
+def _build(project: Project, loaded: LoadedModel, used: Tokenizer) -> tuple[GPT, Device]:
     device = devices.choose("auto", "fp32")
     shape = replace(loaded.config, vocab_size=loaded.config.vocab_size or used.vocab_size)
     need = 4 * estimate.count_parameters(shape).total + ROOM_TO_WRITE
@@ -117,15 +125,17 @@ def load_model(project: Project, name: str) -> tuple[GPT, Tokenizer, Device, str
     devices.set_up(writing_threads(project))
     model = GPT(loaded.config)
     model.load_state_dict(loaded.state)
-    return model.to(device.torch).eval(), used, device, loaded.title
+    return model.to(device.torch).eval(), device
 
 
 def evaluate_project(
     project: Project, name: str, files: list[Path], job: Job
 ) -> list[messages.Evaluated]:
     """Loss, perplexity and bits per byte of text files, or of the whole validation side."""
-    model, used, device, _ = load_model(project, name)
-    seq_len = model.config.max_seq_len
+    used = tokenizer.load(project.tokenizer_dir / "tokenizer.json")
+    loaded = open_model(project, name, used)
+    model, device = _build(project, loaded, used)
+    seq_len, is_apart = model.config.max_seq_len, loaded.is_apart
     results = []
     for path in files:
         try:
@@ -134,7 +144,9 @@ def evaluate_project(
             raise DataError(
                 "SOURCE", f"{path} cannot be evaluated: {skip} ({skip.reason})."
             ) from skip
-        found = evaluate(model, text_windows(ids, used.eos_id, seq_len), used, device)
+        found = evaluate(
+            model, text_windows(ids, used.eos_id, seq_len), used, device, is_apart=is_apart
+        )
         results.append(_evaluated(path.name, found, job))
     if not files:
         manifest = dataset.load_manifest(project)
@@ -154,7 +166,7 @@ def evaluate_project(
                 job.progress("evaluating", done * chunk, n_all, "windows")
                 yield batch
 
-        found = evaluate(model, batches(), used, device)
+        found = evaluate(model, batches(), used, device, is_apart=is_apart)
         results.append(_evaluated("validation", found, job))
     return results
 
