@@ -152,7 +152,8 @@ def test_related_scripts_are_not_taken_for_each_other():
     serbian = (
         "Сваког јутра мој деда иде у башту и залива дрвеће, а онда пије кафу испод крушке. " * 2
     )
-    assert detect(persian) == "" and detect(serbian) == ""
+    bengali = "সকালে আমরা বাজারে যাই এবং তাজা মাছ কিনি, তারপর বাড়ি ফিরে রান্না করি। " * 2
+    assert detect(persian) == detect(serbian) == detect(bengali) == ""
 
 
 def test_the_documentation_of_the_standard_library_is_english():

@@ -82,14 +82,14 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 # First code point of each range and the script it belongs to; '' is no letter, or any script.
 _RANGES: tuple[tuple[int, str], ...] = (
     (0x0, ""), (0x41, "latin"), (0x5B, ""), (0x61, "latin"), (0x7B, ""), (0xC0, "latin"),
-    (0x250, ""), (0x370, "greek"), (0x400, "cyrillic"), (0x530, ""), (0x590, "hebrew"),
-    (0x600, "arabic"), (0x700, ""), (0x750, "arabic"), (0x780, ""), (0x900, "devanagari"),
-    (0x980, ""), (0xE00, "thai"), (0xE80, ""), (0x1100, "hangul"), (0x1200, ""),
-    (0x1E00, "latin"), (0x1F00, "greek"), (0x2000, ""), (0x3041, "kana"), (0x3100, ""),
-    (0x3400, "han"), (0x4DC0, ""), (0x4E00, "han"), (0xA000, ""), (0xAC00, "hangul"),
-    (0xD7B0, ""), (0xF900, "han"), (0xFB00, ""), (0xFB50, "arabic"), (0xFE00, ""),
-    (0xFE70, "arabic"), (0xFF00, ""), (0xFF66, "kana"), (0xFFA0, ""), (0x20000, "han"),
-    (0x32000, ""),
+    (0x250, ""), (0x370, "greek"), (0x400, "cyrillic"), (0x530, "other"), (0x590, "hebrew"),
+    (0x600, "arabic"), (0x700, "other"), (0x750, "arabic"), (0x780, "other"),
+    (0x900, "devanagari"), (0x964, ""), (0x970, "devanagari"), (0x980, "other"), (0xE00, "thai"),
+    (0xE80, "other"), (0x1100, "hangul"), (0x1200, "other"), (0x1E00, "latin"), (0x1F00, "greek"),
+    (0x2000, ""), (0x3041, "kana"), (0x3100, "other"), (0x3400, "han"), (0x4DC0, ""),
+    (0x4E00, "han"), (0xA000, "other"), (0xAC00, "hangul"), (0xD7B0, ""), (0xF900, "han"),
+    (0xFB00, ""), (0xFB50, "arabic"), (0xFE00, ""), (0xFE70, "arabic"), (0xFF00, ""),
+    (0xFF66, "kana"), (0xFFA0, ""), (0x20000, "han"), (0x32000, ""),
 )  # fmt: skip
 _STARTS = np.array([start for start, _ in _RANGES], np.uint32)
 _BY_SCRIPT = {"greek": "el", "hebrew": "he", "devanagari": "hi", "thai": "th", "hangul": "ko"}

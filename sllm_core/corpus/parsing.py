@@ -16,8 +16,11 @@ _PYTHON_2 = re.compile(
 )
 
 
+_LONG_KEY = re.compile(r"(?<![\w\"'-])(?:[\w\"'-]{1,60}[ \t]{0,4}\.[ \t]{0,4}){50}")
+
+
 class _RefusedError(ValueError):
-    """An XML file declares entities: it may grow without bound, or point outside."""
+    """A parser would need time or memory without bound, or look outside."""
 
 
 def parse_state(text: str, lang: str) -> dict[str, float]:
@@ -52,6 +55,9 @@ def _json(text: str) -> None:
 
 
 def _toml(text: str) -> None:
+    """A key of many parts costs the square of their number; nobody writes one."""
+    if _LONG_KEY.search(text):
+        raise _RefusedError("a key of very many parts")
     tomllib.loads(text)
 
 
