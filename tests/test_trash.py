@@ -220,6 +220,16 @@ def moved_path(before) -> bytes:
 
 
 @POSIX
+def test_files_of_a_private_folder_stay_private(desk):
+    (desk.root / "private").mkdir(0o700)
+    (desk.root / "private" / "letter").write_text("letter")
+    moved = desk.move()
+    shelf = desk.root / "_trash" / moved.folder
+    assert stat.S_IMODE(shelf.stat().st_mode) == 0o700
+    assert stat.S_IMODE((shelf / "manifest.jsonl").stat().st_mode) == 0o600
+
+
+@POSIX
 def test_a_file_with_two_names_keeps_both(desk):
     (desk.root / "a").write_text("one file")
     (desk.root / "b").hardlink_to(desk.root / "a")
@@ -737,6 +747,14 @@ def test_a_copy_that_differs_is_thrown_away(desk, volumes, monkeypatch):
 
 
 @POSIX
+def test_a_copy_of_other_bytes_than_were_analysed_is_thrown_away(desk, volumes):
+    before, listed = fill_two(desk)
+    wrong = [entry._replace(raw_hash=bytes(16)) for entry in listed if entry.path == b"mnt/big"]
+    assert words(desk.move(wrong).kept) == {"changed": 1}
+    assert snapshot(desk.root) == before
+
+
+@POSIX
 @pytest.mark.parametrize("n", [1, 3, 12, 20])
 @pytest.mark.parametrize("kind", ["enospc", "short", "eio", "edquot"])
 def test_a_full_disk_in_the_middle_of_a_copy_loses_nothing(desk, volumes, arm, n, kind):
@@ -759,9 +777,10 @@ def test_a_full_disk_in_the_middle_of_a_copy_loses_nothing(desk, volumes, arm, n
         entry.path: before[entry.path] for entry, _ in moved.kept
     }
     if moved.batch:
-        arm(f"trash.copy:{n}:{kind}")
+        arm(f"trash.copy:1:{kind}")
         back = desk.undo(moved.batch)
         arm("")
+        assert ("disk-full" in words(back.kept)) == ("E-DISK-FULL" in back.problem)
         again = desk.undo(moved.batch)
         assert back.n + again.n == moved.n
     assert snapshot(desk.root) == before
@@ -795,6 +814,40 @@ def test_a_full_disk_for_the_manifest_moves_nothing(desk, monkeypatch):
     monkeypatch.setattr(os, "write", full)
     moved = desk.move(listed)
     assert (moved.batch, words(moved.kept)) == (None, {"disk-full": 8})
+    assert snapshot(desk.root) == before
+
+
+@POSIX
+def test_an_error_in_the_middle_of_the_manifest_leaves_no_half_line(desk, monkeypatch):
+    monkeypatch.setattr(trash, "CHUNK_FILES", 4)
+    fill(desk.root, 12)
+    before, listed = snapshot(desk.root), items(desk.root)
+    real, calls = os.write, []
+
+    def failing(handle, data):
+        calls.append(len(data))
+        if len(calls) == 2:
+            real(handle, bytes(data)[:300])
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(handle, data)
+
+    monkeypatch.setattr(os, "write", failing)
+    moved = desk.move(listed)
+    assert (moved.n, words(moved.kept)) == (8, {"unreadable": 4})
+    back = trash.undo_folder(desk.root / "_trash" / moved.folder)
+    assert (back.n, back.kept, back.problem) == (8, [], "")
+    assert snapshot(desk.root) == before
+
+
+def test_a_last_line_that_a_crash_tore_is_no_damage(desk):
+    fill(desk.root, 4)
+    before = snapshot(desk.root)
+    moved = desk.move()
+    shelf = desk.root / "_trash" / moved.folder
+    with (shelf / "manifest.jsonl").open("ab") as file:
+        file.write(told(b"never moved")[:-9])
+    back = trash.undo_folder(shelf)
+    assert (back.n, back.problem) == (4, "")
     assert snapshot(desk.root) == before
 
 
@@ -935,6 +988,15 @@ def test_a_cancelled_move_is_a_batch_that_comes_back(desk, monkeypatch, n):
     assert snapshot(desk.root) == before
 
 
+def test_an_undo_is_cancelled_before_it_begins(desk):
+    fill(desk.root, 4)
+    desk.move([entry._replace(raw_hash=None) for entry in items(desk.root)])
+    with pytest.raises(Cancelled):
+        desk.undo(check=Stop(0))
+    assert desk.journal.batches()[0].n_left == 4
+    assert desk.undo().n == 4
+
+
 @POSIX
 @pytest.mark.parametrize("n", range(0, 60, 7))
 def test_cancelling_a_copy_leaves_no_half_of_it(desk, volumes, n):
@@ -993,9 +1055,10 @@ def killing_story(tmp_path: Path, rng: random.Random, rounds: int, *, is_split: 
         place = tmp_path / f"{number}"
         place.mkdir()
         desk = Desk(place)
-        fill(desk.root, 14, seed=number)
+        fill(desk.root, 2 if is_split else 14, seed=number)
         if is_split:
             fill(desk.root / "mnt", 6, seed=number + 1)
+        n_events = 165 if is_split else 220  # of a move, of an Undo: some rounds see no kill
         before, listed = snapshot(desk.root), items(desk.root)
         desk.index.close()
 
@@ -1007,10 +1070,12 @@ def killing_story(tmp_path: Path, rng: random.Random, rounds: int, *, is_split: 
 
             return work
 
-        kills += killed(in_child(lambda desk, listed=listed: desk.move(listed)), rng.randrange(90))
+        kills += killed(
+            in_child(lambda desk, listed=listed: desk.move(listed)), rng.randrange(n_events)
+        )
         assert_each_once(desk, before)
         if rng.random() < 0.5:
-            kills += killed(in_child(undo_all), rng.randrange(90))
+            kills += killed(in_child(undo_all), rng.randrange(n_events))
             assert_each_once(desk, before)
         if rng.random() < 0.2:  # without the database
             for folder, *_ in find_folders(desk.root):
@@ -1018,6 +1083,8 @@ def killing_story(tmp_path: Path, rng: random.Random, rounds: int, *, is_split: 
         desk.reopen()
         recover(desk.roots, desk.journal)
         assert desk.journal.unfinished() == []
+        n_there = sum(n for _, n, _ in find_folders(desk.root))
+        assert sum(batch.n_left for batch in desk.journal.batches()) == n_there
         undo_all(desk)
         assert snapshot(desk.root) == before
         assert not any(batch.n_left for batch in desk.journal.batches())
@@ -1047,6 +1114,23 @@ def test_a_kill_at_any_point_loses_nothing(tmp_path, rounds):
 @pytest.mark.parametrize("rounds", [20, pytest.param(150, marks=pytest.mark.slow)])
 def test_a_kill_during_copies_loses_nothing(tmp_path, volumes, rounds):
     assert killing_story(tmp_path, random.Random(2), rounds, is_split=True) >= rounds
+
+
+@POSIX
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_half_a_copy_of_a_killed_undo_is_removed_only_if_it_is_one(desk, volumes, is_ours):
+    before, listed = fill_two(desk)
+    batch = desk.move(listed).batch
+    desk.journal.set_state(batch, "undoing")
+    half = desk.root / "mnt" / ".sllm-undo.part"
+    half.write_bytes(before[b"mnt/big"][2][:1_500_000] if is_ours else b"of somebody else")
+    assert recover(desk.roots, desk.journal) == 1
+    assert half.exists() is not is_ours
+    beside = [p for p in files_of(before) if p.startswith(b"mnt/") and p.count(b"/") == 1]
+    assert words(desk.undo(batch).kept) == ({} if is_ours else {"in-the-way": len(beside)})
+    half.unlink(missing_ok=True)
+    desk.undo(batch)
+    assert snapshot(desk.root) == before
 
 
 @POSIX
@@ -1086,7 +1170,7 @@ def test_after_a_kill_the_manifest_alone_brings_all_back(tmp_path, volumes):
             with Index(desk.db, is_checked=False) as index:
                 trash.move(listed, desk.roots, Journal(index))
 
-        killed(work, 5 * number)
+        killed(work, 10 * number)
         for folder, *_ in find_folders(desk.root):
             assert trash.undo_folder(folder).kept == []
         now = snapshot(desk.root, without=("_trash",))

@@ -183,7 +183,7 @@ class Manifest:
         shelf.make(name, 0o700)  # files of a private folder stay private; and nobody joins in
         tree.touch((TRASH,))
         folder = tree.folder((TRASH, name))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self._handle = os.open(folder.at(MANIFEST), flags, 0o600, dir_fd=folder.handle)
         self._size = 0
         tree.touch((TRASH, name))
@@ -204,7 +204,6 @@ class Manifest:
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._handle, self._size)
-                os.lseek(self._handle, self._size, os.SEEK_SET)
             raise
         self._size += len(data)
 
@@ -271,7 +270,7 @@ def _entry(line: bytes, number: int, name: bytes) -> Entry | None:
         reason = str(told["reason"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not path or not target or size < 0:
+    if not path or not target:
         return None
     target = SEP.join([name, *target.split(b"/")])
     path = path.replace(b"/", SEP)
