@@ -22,7 +22,7 @@ from sllm_core.corpus import folders, journal, trash
 from sllm_core.corpus.extract import FileId
 from sllm_core.corpus.index import Index
 from sllm_core.corpus.journal import Item, Journal, find_folders
-from sllm_core.corpus.recovery import recover
+from sllm_core.corpus.recovery import part_name, recover
 from sllm_core.errors import Cancelled, DataError, DiskError
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="names and links of POSIX")
@@ -162,7 +162,7 @@ def test_names_of_every_kind_come_back(desk):
         b"manifest.jsonl", b"manifest.jsonl~", b"MANIFEST.jsonl", b"copy.part", b"copy.part~~",
         b"new\nline", b"tab\t", b"\xff\xfe not utf-8", b"n" * 255, "n\u00e4h".encode(), b" ", b"~",
         b"-rf", b"=1+1", b"a", b"A", b"back\\slash", b"quote\"", b"\x1b[31m", b"folder/a", b"folder/A",
-        b"Folder/a", b"deep/" * 60 + b"x", b"copy.part.d/x", b".sllm-undo.part",
+        b"Folder/a", b"deep/" * 60 + b"x", b"copy.part.d/x",
     ]  # fmt: skip
     top = os.fsencode(desk.root)
     for number, name in enumerate(names):
@@ -293,6 +293,14 @@ def test_undo_twice_does_nothing_the_second_time(desk):
     assert snapshot(desk.root) == before
     with pytest.raises(DataError, match="manifest"):
         trash.undo_folder(desk.root / "_trash" / moved.folder)
+
+
+def test_a_file_that_is_named_twice_goes_once(desk):
+    fill(desk.root, 3)
+    listed = items(desk.root)
+    moved = desk.move(listed + listed)
+    assert (moved.n, moved.kept) == (3, [])
+    assert desk.undo().n == 3
 
 
 def test_batches_stay_apart_and_are_listed(desk):
@@ -503,6 +511,24 @@ def test_a_name_in_the_way_stops_that_file_alone(desk):
     assert snapshot(desk.root) == before
 
 
+@pytest.mark.parametrize("state", ["done", "undoing", "open"])
+@pytest.mark.parametrize("size", [3, 4])
+def test_another_file_of_the_same_time_is_no_twin(desk, state, size):
+    (desk.root / "a").write_text("old")
+    os.utime(desk.root / "a", ns=(10**18, 10**18))
+    moved = desk.move()
+    (desk.root / "a").write_text("new!"[:size])
+    os.utime(desk.root / "a", ns=(10**18, 10**18))
+    if state == "open":
+        desk.index.write("UPDATE trash SET state = 'intent' WHERE id = ?", [(1,)])
+    desk.journal.set_state(moved.batch, state)
+    desk.reopen()
+    assert recover(desk.roots, desk.journal) == (state != "done")
+    assert words(desk.undo(moved.batch).kept) == {"in-the-way": 1}
+    assert (desk.root / "a").read_text() == "new!"[:size]
+    assert (desk.root / "_trash" / moved.folder / "a").read_text() == "old"
+
+
 @POSIX
 @pytest.mark.parametrize("has_links", [True, False])
 def test_a_rename_back_overwrites_nothing(tmp_path, monkeypatch, has_links):
@@ -693,14 +719,17 @@ def test_files_on_another_volume_are_copied_and_come_back(desk, mounted):
     mounted(desk.root / "mnt", "size=16m")
     assert (desk.root / "mnt").stat().st_dev != desk.root.stat().st_dev
     before, listed = fill_two(desk)
+    big, has_notes = desk.root / "mnt" / "big", False
     with contextlib.suppress(OSError):
-        os.setxattr(desk.root / "mnt" / "big", "user.note", b"kept")
+        os.setxattr(big, "user.note", b"kept")
+        has_notes = True
     moved = desk.move(listed)
     assert (moved.n, moved.kept) == (len(listed), [])
     assert on_shelf(desk, moved.folder) == files_of(before)
     assert not files_of(snapshot(desk.root / "mnt"))
     assert desk.undo().kept == []
     assert snapshot(desk.root) == before
+    assert not has_notes or os.getxattr(big, "user.note") == b"kept"
 
 
 @POSIX
@@ -769,6 +798,8 @@ def test_a_full_disk_in_the_middle_of_a_copy_loses_nothing(desk, volumes, arm, n
     elif kind != "short" or moved.kept:  # a passage where nothing is written has no half
         assert set(words(moved.kept)) == {"disk-full"}
         assert "E-DISK-FULL" in moved.problem
+        rest = [entry.path for entry in listed][moved.n :]
+        assert [entry.path for entry, _ in moved.kept] == rest  # nothing was tried after it
     now = snapshot(desk.root)
     assert Counter(e[2] for p, e in files_of(now).items() if not p.endswith(b".jsonl")) == Counter(
         e[2] for e in files_of(before).values()
@@ -1122,12 +1153,12 @@ def test_half_a_copy_of_a_killed_undo_is_removed_only_if_it_is_one(desk, volumes
     before, listed = fill_two(desk)
     batch = desk.move(listed).batch
     desk.journal.set_state(batch, "undoing")
-    half = desk.root / "mnt" / ".sllm-undo.part"
+    entry = next(e for page in desk.journal.pages(batch, "moved") for e in page if e.size > 1e6)
+    half = desk.root / "mnt" / os.fsdecode(part_name(entry))
     half.write_bytes(before[b"mnt/big"][2][:1_500_000] if is_ours else b"of somebody else")
     assert recover(desk.roots, desk.journal) == 1
     assert half.exists() is not is_ours
-    beside = [p for p in files_of(before) if p.startswith(b"mnt/") and p.count(b"/") == 1]
-    assert words(desk.undo(batch).kept) == ({} if is_ours else {"in-the-way": len(beside)})
+    assert words(desk.undo(batch).kept) == ({} if is_ours else {"in-the-way": 1})
     half.unlink(missing_ok=True)
     desk.undo(batch)
     assert snapshot(desk.root) == before

@@ -8,15 +8,15 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import xxhash
+
 from sllm_core.corpus import folders
 from sllm_core.corpus.extract import SkipFile
 from sllm_core.corpus.folders import Folder, Parts, Tree
 from sllm_core.corpus.journal import MANIFEST, TRASH, Entry, Journal, split
 from sllm_core.errors import disk_error
 
-# Names of copies between volumes that are not whole yet: in the batch folder, and on the way back
-# beside the place of the file.
-PART, PART_BACK = b"copy.part", b".sllm-undo.part"
+PART = b"copy.part"  # in the batch folder: a copy from another volume that is not whole yet
 _WORDS = {
     errno.ENOENT: "changed",
     errno.ENOTDIR: "changed",
@@ -141,7 +141,7 @@ def _is_away(entry: Entry, places: Places, *, is_undo: bool) -> bool:
     tree.touch(place[:-1])
     tree.touch(target[:-1])
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        drop_part(tree.folder(place[:-1]), tree.folder(target[:-1]), target[-1])
+        drop_part(entry, tree.folder(place[:-1]), tree.folder(target[:-1]), target[-1])
     return here is None or not drop_twin(tree, place, target)
 
 
@@ -174,13 +174,19 @@ def drop_twin(tree: Tree, place: Parts, target: Parts) -> bool:
     return True
 
 
-def drop_part(goal: Folder, shelf: Folder, name: bytes) -> None:
-    """Remove a copy that an Undo over volumes left unfinished: the beginning of a file we have."""
-    if goal.look(PART_BACK) is None:
+def part_name(entry: Entry) -> bytes:
+    """The name of a copy on the way back that is not whole yet, beside the place of its file."""
+    return b".sllm-undo-%s.part" % xxhash.xxh3_64_hexdigest(entry.target).encode()
+
+
+def drop_part(entry: Entry, goal: Folder, shelf: Folder, name: bytes) -> None:
+    """Remove the copy that a killed Undo left unfinished, if it is the beginning of the file."""
+    part = part_name(entry)
+    if goal.look(part) is None:
         return
     with contextlib.suppress(OSError):
-        if folders.is_beginning((goal, PART_BACK), (shelf, name), never):
-            goal.unlink(PART_BACK)
+        if folders.is_beginning((goal, part), (shelf, name), never):
+            goal.unlink(part)
 
 
 def tidy(batch: int, places: Places, journal: Journal) -> None:

@@ -35,12 +35,12 @@ from sllm_core.corpus.journal import (
 )
 from sllm_core.corpus.recovery import (
     PART,
-    PART_BACK,
     Places,
     drop_part,
     drop_twin,
     is_that,
     never,
+    part_name,
     recover,
     recover_batch,
     remove_shelves,
@@ -419,7 +419,7 @@ class _Return:
             raise SkipFile("unreadable" if word == "read-only" else word) from problem
         try:
             goal, shelf = tree.folder(place[:-1], make=True), tree.folder(target[:-1])
-            drop_part(goal, shelf, target[-1])
+            drop_part(entry, goal, shelf, target[-1])
             if there.st_mtime_ns != entry.mtime_ns:  # the trash itself was copied on the way
                 shelf.set_times(target[-1], there.st_atime_ns, entry.mtime_ns)
             faults.passage("trash.rename")
@@ -443,13 +443,14 @@ class _Return:
         if self.restored.problem:
             raise SkipFile("disk-full")
         shelf, goal = tree.folder(target[:-1]), tree.folder(place[:-1])
-        raw_hash = folders.copy(shelf, target[-1], goal, PART_BACK, self._check)
+        part = part_name(entry)
+        raw_hash = folders.copy(shelf, target[-1], goal, part, self._check)
         try:
             if entry.raw_hash not in (None, raw_hash):
                 raise SkipFile("changed")
-            folders.rename_fresh(goal, PART_BACK, goal, place[-1])
+            folders.rename_fresh(goal, part, goal, place[-1])
         except (OSError, SkipFile):
-            goal.unlink(PART_BACK)
+            goal.unlink(part)
             raise
         tree.sync()
         faults.passage("trash.copy")
