@@ -26,7 +26,9 @@ from tests import hostile_formats_helpers as made
 from tests.hostile_formats_helpers import reason, run
 
 SMALL = Limits(expanded_bytes=1 << 20)
-fast = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fast = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 # What XML and HTML can hold, without what they change on purpose (blanks, line ends).
 words = st.text(
     st.characters(

@@ -25,6 +25,7 @@ _APART = frozenset("p h1 h2 h3 h4 h5 h6 pre blockquote table listing plaintext x
 _PRE = frozenset("pre listing plaintext xmp".split())
 _CELLS = frozenset(["td", "th"])
 _BREAKS = dict.fromkeys(_BLOCKS, 1) | dict.fromkeys(_APART, 2)
+_SHAPING = _BREAKS.keys() | _CELLS | {"br"}  # most elements are not among them
 _HIDDEN = '[hidden],[style*="display:none"],[style*="display: none"]'
 _BLANKS = re.compile(r"[ \t\n\f\r]+")
 _HEAD_BYTES = 4096
@@ -107,17 +108,18 @@ def page_text(page: str) -> str:
         if tag == "-text":
             out.add(node.text_content or "", is_pre=n_pre > 0)
         elif tag not in _HIDDEN_TAGS and not (hidden and node.mem_id in hidden):
-            out.enter(tag)
-            n_pre += tag in _PRE
+            if tag in _SHAPING:
+                out.enter(tag)
+                n_pre += tag in _PRE
             inner = node.child
-            if inner is None:
-                n_pre -= tag in _PRE
+            if inner is None and tag in _BREAKS:
                 out.leave(tag)
+                n_pre -= tag in _PRE
         while inner is None and node is not None:  # go on beside, or above
             inner = node.next
-            if inner is None and (node := node.parent) is not None:
+            if inner is None and (node := node.parent) is not None and node.tag in _BREAKS:
+                out.leave(node.tag)
                 n_pre -= node.tag in _PRE
-                out.leave(node.tag or "")
         node = inner
     return out.text()
 
@@ -163,8 +165,10 @@ class _Lines:
         if not body:
             self._is_spaced = self._is_spaced or bool(text)
             return
-        self._is_spaced = self._is_spaced or text[0] == " "
-        self._begin()
+        if text[0] == " ":
+            self._is_spaced = True
+        if self._n_breaks or self._n_hard or self._is_tabbed or self._is_spaced:
+            self._begin()
         self._parts.append(body)
         self._n_ends = 0
         self._is_spaced = text[-1] == " "
