@@ -4,7 +4,7 @@
 
 Everything is done in a real window as a person does it: a figure ends when the table is drawn.
 CPU milliseconds of the window's thread; a gap is the time between two 10 ms ticks while the list
-is read on another thread, the own gap leaves out waiting for a processor.
+is read anew by a child, the own gap leaves out waiting for a processor.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def measure(folder: Path, n: int) -> list[tuple[str, str]]:
     ticks.stop()
     live(window, 1)
     found = [
-        ("reading the list on a thread, wall", f"{loaded:.2f} s"),
+        ("reading the list, wall", f"{loaded:.2f} s"),
         ("gaps meanwhile, own, p50 / p99 / max", spread(ticks.own)),
         ("gaps meanwhile, raw, p50 / p99 / max", spread(ticks.raw)),
         ("memory over the tab with 2 files", f"{after:.0f} MB"),

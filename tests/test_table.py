@@ -2,7 +2,9 @@
 
 import json
 import math
+import subprocess
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from sllm_core.config import CleanConfig, RefineConfig
 from sllm_core.corpus import search, table
 from sllm_core.corpus.index import Index
+from sllm_core.jobs import reading
 
 COLUMNS = (
     "id source_id path path_text size score kind lang state reason dup_kind duplicate_of "
@@ -288,3 +291,53 @@ def test_words_are_found_where_python_finds_them(tmp_path_factory, paths, word):
 
 def _ascii_lower(text):
     return text.encode().lower().decode()
+
+
+MIXED = (
+    file(3, "a/Ä.md", kind="prose", lang="de", flags={"generated": 1, "emails": 3}),
+    file(7, "b.py", score=None, similarity=0.91, dup_kind="near", duplicate_of=3),
+    file(9, "c.py", reasons=[{"code": "short", "value": 3, "limit": 9.5}]),
+)
+
+
+def same(one, two):
+    """Whether two tables hold the same, column by column."""
+    for name, value in vars(one).items():
+        other = getattr(two, name)
+        if isinstance(value, np.ndarray):
+            assert value.dtype == other.dtype, name
+            assert np.array_equal(value, other, equal_nan=value.dtype.kind == "f"), name
+        elif name == "findings":
+            assert all(np.array_equal(value[key], other[key]) for key in value)
+        else:
+            assert value == other, name
+    return True
+
+
+def test_what_a_child_reads_is_what_a_thread_reads(read, tmp_path, monkeypatch):
+    expected = read(*MIXED)
+    assert same(reading.read_rows(tmp_path / "0.db"), expected), "a short list: by itself"
+    monkeypatch.setattr(reading, "FEW", 0)
+    monkeypatch.setattr(table, "load", None)  # the child alone may do it
+    assert same(reading.read_rows(tmp_path / "0.db"), expected)
+
+
+@pytest.mark.parametrize("problem", ["cannot start", "fails", "hangs"])
+def test_without_a_child_the_list_is_read_all_the_same(read, tmp_path, monkeypatch, problem):
+    expected = read(*MIXED)
+    monkeypatch.setattr(reading, "FEW", 0)
+
+    def run(command, **_):
+        if problem == "cannot start":
+            raise OSError("no processes left")
+        if problem == "hangs":
+            raise subprocess.TimeoutExpired(command, 1.0)
+        return subprocess.CompletedProcess(command, 1, b"", b"killed")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert same(reading.read_rows(tmp_path / "0.db"), expected)
+
+
+def test_a_path_that_is_no_text_is_shown_as_it_is_stored(read):
+    rows = read(file(1, "odd\\udcff.txt"))
+    assert rows.path(0) == "odd\\udcff.txt"

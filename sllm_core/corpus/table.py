@@ -8,6 +8,7 @@ moves files ask the same ones.
 import itertools
 import json
 import math
+import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,8 +146,8 @@ class Counts:
 def load(db_path: Path, check: Callable[[], object] = lambda: None) -> Rows:
     """Read the used, excluded and held-back files of ``project.db``.
 
-    For a thread beside the window: Python's lock is held for a millisecond at a time.
-    ``check`` is called after each piece and may raise to give up.
+    ``check`` is called after each piece and may raise to give up. Beside a window it is a child
+    that reads long lists (`jobs.reading`).
     """
     parts = _Parts()
     with Index(db_path, is_checked=False) as index:
@@ -155,6 +156,26 @@ def load(db_path: Path, check: Callable[[], object] = lambda: None) -> Rows:
             parts.add(piece)
             check()
     return parts.rows()
+
+
+def save(rows: Rows, path: Path) -> None:
+    """Write the columns to a file, for another process on this computer."""
+    columns = {name: value for name, value in vars(rows).items() if isinstance(value, np.ndarray)}
+    names = {name: getattr(rows, name) for name in ("kinds", "langs", "flag_names", "rules")}
+    head = np.frombuffer(json.dumps(names).encode(), np.uint8)
+    with path.open("wb") as stream:
+        np.savez(stream, head=head, **columns, **rows.findings)
+
+
+def read_saved(path: Path) -> Rows:
+    """The columns of a file that `save` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        made: dict[str, Any] = {name: stored[name] for name in stored.files}
+    names = json.loads(made.pop("head").tobytes())
+    findings = {name: made.pop(name) for name in FINDINGS}
+    rules = tuple((code, limit) for code, limit in names.pop("rules"))
+    made |= {name: tuple(values) for name, values in names.items()}
+    return Rows(**made, findings=findings, rules=rules)
 
 
 class _Codes:
@@ -397,3 +418,7 @@ def _worst(rows: Rows) -> Ints:
     key = np.full(len(rows), n_rules, np.int32)
     key[has_one] = ranks[rows.reason_rule[rows.reason_at[:-1][has_one]]]
     return key
+
+
+if __name__ == "__main__":  # a child of `jobs.reading`
+    save(load(Path(sys.argv[1])), Path(sys.argv[2]))

@@ -16,6 +16,7 @@ from sllm_core.corpus import search, table
 from sllm_core.corpus.table import USED, Counts
 from sllm_core.errors import SllmError
 from sllm_core.jobs import runs
+from sllm_core.jobs.reading import read_rows
 from sllm_core.project import Project
 from sllm_ui.bus import Store
 from sllm_ui.events import Answered, ConfigChanged, DataChanged, ProjectChanged, RunChanged
@@ -417,7 +418,7 @@ class Found:
 def read(project: Project, rules: Rules, view: View, cursor: int) -> Found:
     """Read the rows of the index and do with them what takes its time."""
     listing = Listing()
-    rows = table.load(project.db_path) if project.db_path.exists() else None
+    rows = read_rows(project.db_path) if project.db_path.exists() else None
     listing.take(rows, cursor)
     counts = listing.judge(*rules)
     listing.show(*view)
