@@ -36,7 +36,7 @@ from sllm_core.project import Project
 
 CHUNK_FILES = 64  # a task a file is slower than reading one after the other (DATA 3)
 N_READERS = 4
-EXTRACT_S = 20.0  # of a child for one file, and a second more for each 2 MB
+EXTRACT_S = 20.0  # of a child's processor for one file, and a second more for each 250 kB
 _STACK_BYTES = 16 << 20
 SEP = os.fsencode(os.sep)
 # Never looked into and never listed: version control, caches, our own trash.
@@ -533,7 +533,7 @@ class Scanner:
 
 
 def _limit_s(request: dict[str, Any]) -> float:
-    return EXTRACT_S + float(request["id"][0]) / 2e6
+    return EXTRACT_S + float(request["id"][0]) / 2.5e5
 
 
 def _with_facts(row: FileRow, facts: TextFacts) -> FileRow:
