@@ -160,11 +160,14 @@ def load(db_path: Path, check: Callable[[], object] = lambda: None) -> Rows:
 
 def save(rows: Rows, path: Path) -> None:
     """Write the columns to a file, for another process on this computer."""
-    columns = {name: value for name, value in vars(rows).items() if isinstance(value, np.ndarray)}
+    columns: dict[str, Any] = {
+        name: value for name, value in vars(rows).items() if isinstance(value, np.ndarray)
+    }
+    columns |= rows.findings
     names = {name: getattr(rows, name) for name in ("kinds", "langs", "flag_names", "rules")}
     head = np.frombuffer(json.dumps(names).encode(), np.uint8)
     with path.open("wb") as stream:
-        np.savez(stream, head=head, **columns, **rows.findings)
+        np.savez(stream, head=head, **columns)
 
 
 def read_saved(path: Path) -> Rows:
