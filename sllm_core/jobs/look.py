@@ -116,7 +116,8 @@ class Looker:
         try:
             found = self._read(path, row, limit, int(body.get("record", 0)), options)
         except SkipFile as skip:
-            note = f"This file is not used: {skip}."
+            what = "cannot be shown now" if skip.reason == "changed" else "is not used"
+            note = f"This file {what}: {skip}."
             return Preview(number, name, "", _size(path), reason=skip.reason, note=note)
         text = found.text
         if not text:
@@ -168,6 +169,8 @@ class Looker:
                 reason = row.reason if row else ""
                 raise SkipFile(reason or "changed", _WHY.get(reason, ""))
             return extract.read_beginning(path, n_chars, (row.encoding or "") if row else "")
+        if not stored.exists():  # the cache was cleared
+            raise SkipFile("changed", "its text is made again by a scan")
         if row.records is None or record is None:
             found = extract.read_beginning(stored, n_chars, "utf-8")
             return found._replace(encoding=row.encoding or "")

@@ -1,6 +1,8 @@
 """The Data tab with real widgets: cards, sheets, drops, keys."""
 
 import json
+import shutil
+import subprocess
 import sys
 import time
 
@@ -73,6 +75,63 @@ def test_a_drop_is_not_taken_while_a_question_is_open(window, tmp_path):
     window.dialogs.cancel()
 
 
+# A file manager in small: another process with a window of its own that offers files over XDND.
+# tkdnd gives Tk the list as text where Tk wants numbers; real file managers send bytes.
+FILE_MANAGER = """
+import sys, pathlib, tkinter
+from tkinterdnd2 import TkinterDnD
+root = TkinterDnD.Tk()
+root.geometry("160x100+1600+300")
+label = tkinter.Label(root, text="drag me")
+label.pack(fill="both", expand=True)
+label.drag_source_register(1, "DND_Files")
+uris = tuple(pathlib.Path(name).as_uri() for name in sys.argv[1:])
+label.dnd_bind("<<DragInitCmd>>", lambda event: ("copy", "DND_Files", uris))
+label.dnd_bind("<<DragEndCmd>>", lambda event: print(event.action, flush=True))
+root.tk.eval('''
+    rename ::tkdnd::xdnd::_SendData ::tkdnd::xdnd::as_text
+    proc ::tkdnd::xdnd::_SendData {args} {
+        binary scan [::tkdnd::xdnd::as_text {*}$args] cu* bytes
+        return $bytes
+    }
+''')
+root.after(300, lambda: print("ready", flush=True))
+root.mainloop()
+"""
+
+
+@pytest.mark.skipif(not shutil.which("xdotool"), reason="xdotool moves the pointer")
+def test_files_dragged_from_another_program_arrive(window, tmp_path, soon):
+    needs_tkdnd(window)
+    place = tmp_path / "my {texts} [exit] größe"
+    place.mkdir()
+    (place / "a.txt").write_text("Some text to learn from. " * 50)
+    command = [sys.executable, "-c", FILE_MANAGER, str(place)]
+    said = []
+
+    def pointer(*words):
+        subprocess.run(["xdotool", *map(str, words)], check=True, timeout=10)
+        pictures.live(window, 0.15)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as source:
+        try:
+            assert source.stdout.readline() == "ready\n"
+            pictures.live(window, 0.5)
+            pointer("mousemove", 1680, 350)
+            pointer("mousedown", 1)
+            for x in (1640, 1560, 1460, 1300, 1000, 800, 700):
+                pointer("mousemove", x, 420)
+            pictures.live(window, 0.5)
+            pointer("mouseup", 1)
+            soon(lambda: window.session.project is not None, 15)
+            said.append(source.stdout.readline())
+        finally:
+            source.kill()
+    assert said == ["copy\n"]
+    rows = window.presenter("data").store.state.sources
+    assert [row.path for row in rows] == [str(place)]
+
+
 def test_only_paths_of_this_computer_are_taken():
     names = ["/home/x", "localhost/home/y", "https://example.org/a", "relative", "host/share/z"]
     assert drop.local(names) == ["/home/x", "/home/y"]
@@ -92,8 +151,8 @@ def test_columns_are_offered_for_the_table_that_waits_and_are_read_then(scanned,
     ticks = [w for w in children(scanned.root) if w.winfo_class() == "TCheckbutton"]
     named = {str(w.cget("text")): w for w in ticks}
     assert {"n", "m", "text", "id"} <= set(named)
+    assert named["text"].get_value(), "what is read already is ticked"
     named["n"].invoke()
-    named["text"].invoke()
     scanned.dialogs.answer("Use these columns")
     assert scanned.session.config.sources[0].columns == ("n", "text")
     soon(lambda: not scanned.session.is_working and not tab.store.state.source.no_columns, 40)
