@@ -195,7 +195,7 @@ RULES: tuple[Rule, ...] = (
            "mostly licence text", _PROSE),
     _above("licence-file", "licence_file", (0, 1), (55, 55), "origin", "A licence",
            "the text of a licence", _PROSE),
-    _above("generated", "generated", (0, 1), (45, 45), "origin", "Generated file",
+    _above("generated", "generated", (0, 1), (40, 40), "origin", "Generated file",
            "generated file", _ALL),
     _above("maybe-generated", "maybe_generated", (0, 1), (10, 10), "origin", "Perhaps generated",
            "perhaps a generated file", _ALL),
