@@ -70,6 +70,7 @@ LIGHT = WORDS | {
     "sllm_core.corpus.rules",
     "sllm_core.corpus.search",
     "sllm_core.corpus.table",
+    "sllm_core.jobs.reading",
     "sllm_core.jobs.runner",
     "sllm_core.jobs.runs",
     "sllm_core.jobs.channel",

@@ -47,7 +47,7 @@ SECTIONS: tuple[FormSection, ...] = (
         Group(TokenizerConfig, ("target_vocab_size",)),
     )),
     FormSection("training", "Training", (
-        Group(TrainConfig, ("seq_len", "stride", "batch_size", "micro_batch_size", "patience", "min_delta", "seed")),
+        Group(TrainConfig, ("seq_len", "stride", "batch_size", "micro_batch_size", "document_masking", "replay_share", "patience", "min_delta", "seed")),
     )),
     FormSection("optimisation", "Optimisation", (
         Group(TrainConfig, ("optimizer", "learning_rate", "weight_decay", "beta1", "beta2", "grad_clip")),
