@@ -16,7 +16,7 @@ CPU_TOKENS = 4096  # probe.py: most tokens computed at once on a processor
 MEMORY_SHARE = 0.8  # probe.py: of the free memory
 SAVE_ROOM = 1.1  # trainer.py: a save may be this much larger than the last one
 BYTE_VOCAB = 272  # tokenizer.py: special tokens and 256 bytes
-HUGE_BYTES = 1 << 30  # encode.py: more text keeps a smaller share apart
+HUGE_BYTES = 1 << 30  # corpus/division.py: more text keeps a smaller share apart
 
 BYTES_PER_NEW_TOKEN = 200  # tokenizer.advise_vocab_size: text that each token needs
 AIM = auto.TOKENS_PER_PARAMETER
