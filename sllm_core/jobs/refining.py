@@ -103,8 +103,16 @@ def _chosen(project: Project, config: ProjectConfig, options: dict[str, Any]) ->
         wanted = np.isin(verdicts, [table.VERDICTS.index(name) for name in asked])
     wanted &= rows.state == table.USED
     return {
-        int(rows.ids[i]): table.VERDICTS[int(verdicts[i])] for i in np.flatnonzero(wanted).tolist()
+        int(rows.ids[i]): _why(int(verdicts[i]), int(rows.duplicate[i]))
+        for i in np.flatnonzero(wanted).tolist()
     }
+
+
+def _why(verdict: int, duplicate: int) -> str:
+    """The word that the journal keeps: of a copy, which kind."""
+    if verdict == table.COPY:
+        return "exact" if duplicate == table.EXACT else "near"
+    return table.VERDICTS[verdict]
 
 
 def remove(project: Project, config: ProjectConfig, job: Job, options: dict[str, Any]) -> Removed:
