@@ -82,8 +82,9 @@ def test_new_copies_form_a_cluster_named_after_the_oldest() -> None:
     assert (found.rival == -1).all()
 
 
-def test_a_new_copy_joins_the_known_cluster_even_if_its_file_is_older() -> None:
-    found = run(2, {(0, 1): 0.95}, [NEW, name(9)], [NO_SIDE, VAL])
+@pytest.mark.parametrize("side", [NO_SIDE, VAL])
+def test_a_new_copy_joins_the_known_cluster_even_if_its_file_is_older(side: int) -> None:
+    found = run(2, {(0, 1): 0.95}, [NEW, name(9)], [NO_SIDE, side])
     assert listed(found) == [name(9), name(9)]
 
 
@@ -114,6 +115,19 @@ def test_a_chain_between_the_sides_is_cut_at_its_least_similar_pair() -> None:
     assert listed(found)[2:4] == [name(0), name(0)]
 
 
+def test_who_was_on_a_side_stays_even_if_the_other_file_is_older() -> None:
+    pairs = {(1, 2): 0.97, (0, 1): 0.96, (0, 3): 0.91}
+    found = run(4, pairs, [NEW, NEW, name(2), name(3)], [0, 0, TRAIN, VAL])
+    assert found.held.tolist() == [True, False, False, False]
+
+
+def test_no_more_are_held_back_than_needed() -> None:
+    """Document 3 is like known validation texts: it has to go, and then 4 need not."""
+    pairs = {(0, 2): 0.99, (2, 3): 0.98, (1, 4): 0.97, (3, 4): 0.96, (1, 3): 0.91}
+    found = run(5, pairs, [name(0), name(1), NEW, NEW, NEW], [TRAIN, VAL, 0, 0, 0])
+    assert found.held.tolist() == [False, False, False, True, False]
+
+
 def test_who_is_only_like_a_document_held_back_is_free() -> None:
     pairs = {(0, 2): 0.97, (1, 2): 0.96, (2, 3): 0.99}
     found = run(4, pairs, [name(0), name(1), NEW, NEW], [TRAIN, VAL, 0, 0])
@@ -135,8 +149,10 @@ def test_of_two_known_on_two_sides_the_younger_is_held_back_and_keeps_its_cluste
 
 
 def test_a_text_that_names_a_cluster_comes_back_to_it() -> None:
-    found = run(2, {}, [NEW, name(0)], [NO_SIDE, VAL])
-    assert listed(found) == [name(0), name(0)]
+    """Here a copy of it is on the other side: the one that comes back stays out."""
+    found = run(3, {(0, 2): 0.95}, [NEW, name(0), name(9)], [NO_SIDE, VAL, TRAIN])
+    assert listed(found) == [name(0), name(0), name(9)]
+    assert found.held.tolist() == [True, False, False]
 
 
 def test_who_was_held_back_is_so_again_and_free_without_the_rival() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sllm_core.corpus import dedup, leaks
 from sllm_core.corpus.leaks import GRAM, Overlap, Targets, grams
 
-WORDS = st.lists(st.sampled_from(["a", "bc", "def", "x", "é"]), max_size=60)
+WORD = st.sampled_from(["a", "bc", "def", "x", "é"])
+WORDS = st.one_of(st.lists(WORD, max_size=14), st.lists(WORD, min_size=15, max_size=60))
 
 
 def passages(text: list[str]) -> set[tuple[str, ...]]:
@@ -61,6 +62,24 @@ def test_a_text_under_13_tokens_says_nothing() -> None:
     watch.add(b"")
     watch.scan([(0, b"one two three"), (1, b"")])
     assert [found.share for found in watch.overlaps()] == [None, None]
+
+
+def test_of_two_texts_with_as_much_the_first_is_named_and_both_targets_know_it() -> None:
+    text = join(words(np.random.default_rng(4), 60))
+    watch = Targets()
+    watch.add(text)
+    watch.add(text)
+    watch.scan([(9, b"nothing of it"), (7, text), (8, text)])
+    assert watch.overlaps() == [Overlap(48, 48, 7, 48)] * 2
+
+
+def test_a_large_training_text_counts_as_one() -> None:
+    text = join(words(np.random.default_rng(5), 60_000))
+    assert len(text) > 2 * dedup.BLOCK_BYTES
+    watch = Targets()
+    watch.add(text)
+    watch.scan([(1, text[: len(text) // 3]), (2, text)])
+    assert watch.overlaps() == [Overlap(59_988, 59_988, 2, 59_988)]
 
 
 def test_without_targets_or_scan_nothing_is_found() -> None:

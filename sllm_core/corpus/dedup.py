@@ -35,11 +35,12 @@ EMPTY = 0xFFFF_FFFF  # a bin that no shingle fell into; only a text without toke
 BLOCK_BYTES = 1 << 17  # text looked at in one go: its temporaries fit into a core's cache
 CROWD = 64  # a bucket with more members is compared with its heads, not all with all
 _CHUNK = 1 << 14  # rows or pairs between two looks at `check`
+_AHEAD, _AHEAD_BYTES = 64, 4 << 20  # texts read for the next pairs too, and their shingles
 _BINS_AT_ONCE = 32  # keys of so many bins are made in one pass over the signatures
 
 _VOID = np.uint64(0xFFFF_FFFF_FFFF_FFFF)  # where no shingle starts; falls into no bin
 _SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd constants without a pattern (golden ratio, pi, e)
-_STEP = np.uint64(0x2437_6A88_85A3_08D3)  # 3 modulo 8: tokens that swap places change the sum most
+_STEP = np.uint64(0x243F_6A88_85A3_08D3)  # 3 modulo 8: tokens that swap places change the sum most
 _FINAL = np.uint64(0xB7E1_5162_8AED_2A6B)
 _HALF = np.uint64(32)
 
@@ -69,7 +70,7 @@ _MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 
 
 def _tokens(text: bytes) -> tuple[Ints, Hashes]:
-    """(where each token starts, its hash). Cut at a start, the rest has the same tokens."""
+    """(where each token starts, its hash); what follows a start has the same tokens alone."""
     coded = b"".join((b"\0", text, _PAD)).translate(_CODES)
     code = np.frombuffer(coded, np.uint8)
     word = code > 64
@@ -132,13 +133,12 @@ def _grams(hashes: Hashes, counts: Ints, n: int) -> Hashes:
     ends = np.cumsum(counts)
     across = ends[:, None] - np.arange(1, n)
     found[across[across >= 0]] = _VOID
-    for length in range(1, n):
+    for length in set(counts[(counts > 0) & (counts < n)].tolist()):
         firsts = (ends - counts)[counts == length]
-        if len(firsts):
-            whole = hashes[firsts]
-            for i in range(1, length):
-                whole = whole * _STEP + hashes[firsts + i]
-            found[firsts] = _mix(whole)
+        whole = hashes[firsts]
+        for i in range(1, length):
+            whole = whole * _STEP + hashes[firsts + i]
+        found[firsts] = _mix(whole)
     return found
 
 
@@ -205,10 +205,25 @@ def distinct(hashes: Hashes) -> Hashes:
     return found[is_first & (found != _VOID)]
 
 
+def shingle_sets(texts: Iterable[bytes]) -> Iterator[Hashes]:
+    """The set of shingles of each text, sorted; texts are taken one block ahead."""
+    number, parts = 0, list[Hashes]()
+    for first, counts, hashes in gram_blocks(texts, SHINGLE):
+        if parts and (first != number):
+            yield distinct(np.concatenate(parts))
+            parts = []
+        if len(counts) > 1:
+            yield from map(distinct, np.split(hashes, np.cumsum(counts)[:-1]))
+        else:  # more of the same text may follow
+            number = first
+            parts.append(hashes)
+    if parts:
+        yield distinct(np.concatenate(parts))
+
+
 def shingles(text: bytes) -> Hashes:
-    """The set of shingles of a text, sorted."""
-    blocks = [hashes for _, _, hashes in gram_blocks([text], SHINGLE)]
-    return distinct(np.concatenate(blocks))
+    """The set of shingles of one text, sorted."""
+    return next(shingle_sets([text]))
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:
@@ -302,8 +317,8 @@ class _Search:
         self.signatures = signatures
         self.new = new
         self.check = check
-        # Five standard deviations of the estimate at the threshold: below that is no candidate.
-        self.floor = threshold - 5 * (threshold * (1 - threshold) / N_BINS) ** 0.5
+        # Four standard deviations of the estimate at the threshold: below that is no candidate.
+        self.floor = threshold - 4 * (threshold * (1 - threshold) / N_BINS) ** 0.5
         self.close = (1 + threshold) / 2  # a head stands for documents that are this much like it
         self.found = np.empty(0, np.int64)  # lower number * n + higher number, sorted
         self.fresh: list[Ints] = []  # of this band; its buckets share no document
@@ -428,7 +443,6 @@ class Similarities:
     def __init__(self, read: Callable[[int], bytes], *, cache_bytes: int = 64 << 20) -> None:
         self._read = read
         self._room = cache_bytes
-        self._cache_bytes = cache_bytes
         self._cache: OrderedDict[int, Hashes] = OrderedDict()
 
     def __call__(
@@ -441,24 +455,29 @@ class Similarities:
         """Jaccard of each pair; pairs of one cluster are done together, so most are read once."""
         found = np.zeros(len(pairs))
         names, numbers = np.unique(pairs, return_inverse=True)
-        numbers = numbers.reshape(-1, 2)
-        order = np.lexsort(
-            (numbers[:, 1], numbers[:, 0], union(numbers, len(names))[numbers[:, 0]])
-        )
-        for n_done, i in enumerate(order.tolist(), 1):
+        one, other = numbers.reshape(-1, 2).T
+        order = np.lexsort((other, one, union(numbers.reshape(-1, 2), len(names))[one]))
+        documents = np.asarray(pairs)[order].ravel().tolist()
+        for n_done, i in enumerate(order.tolist()):
             check()
-            one, other = pairs[i].tolist()
-            found[i] = jaccard(self._shingles(one), self._shingles(other))
-            on_progress(n_done, len(pairs))
+            if not set(documents[2 * n_done : 2 * n_done + 2]) <= self._cache.keys():
+                self._load(documents[2 * n_done : 2 * n_done + _AHEAD])
+            sets = [self._cache[document] for document in documents[2 * n_done : 2 * n_done + 2]]
+            found[i] = jaccard(*sets)
+            on_progress(n_done + 1, len(pairs))
         return found
 
-    def _shingles(self, document: int) -> Hashes:
-        if document in self._cache:
+    def _load(self, documents: list[int]) -> None:
+        """Make sure of the first two; take those behind them along while that costs little."""
+        missing = [document for document in dict.fromkeys(documents) if document not in self._cache]
+        n_bytes = 0
+        for document, found in zip(missing, shingle_sets(map(self._read, missing)), strict=False):
+            self._cache[document] = found
+            self._room -= found.nbytes
+            n_bytes += found.nbytes
+            if n_bytes > _AHEAD_BYTES and set(documents[:2]) <= self._cache.keys():
+                break
+        for document in documents[:2]:
             self._cache.move_to_end(document)
-            return self._cache[document]
-        found = shingles(self._read(document))
-        self._cache[document] = found
-        self._room -= found.nbytes
         while self._room < 0 and len(self._cache) > 2:
             self._room += self._cache.popitem(last=False)[1].nbytes
-        return found
