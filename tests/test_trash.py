@@ -550,6 +550,25 @@ def test_a_rename_back_overwrites_nothing(tmp_path, monkeypatch, has_links):
 
 
 @POSIX
+def test_a_trash_that_may_not_be_emptied_leaves_no_second_file(desk, monkeypatch):
+    (desk.root / "a").write_text("a")
+    moved = desk.move()
+    real = folders.Folder.unlink
+
+    def unlink(self, name):
+        if b"/_trash/" in self.path:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        real(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folders.Folder, "unlink", unlink)
+        assert words(desk.undo().kept) == {"read-only": 1}
+    assert not (desk.root / "a").exists()
+    assert (desk.root / "_trash" / moved.folder / "a").read_text() == "a"
+    assert desk.undo().n == 1
+
+
+@POSIX
 def test_a_name_taken_in_the_last_moment_is_not_overwritten(desk, arm, monkeypatch):
     (desk.root / "a").write_text("old")
     desk.move()

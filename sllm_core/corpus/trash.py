@@ -444,12 +444,10 @@ class _Return:
             raise SkipFile("disk-full")
         shelf, goal = tree.folder(target[:-1]), tree.folder(place[:-1])
         part = part_name(entry)
-        raw_hash = folders.copy(shelf, target[-1], goal, part, self._check)
+        folders.copy(shelf, target[-1], goal, part, self._check)
         try:
-            if entry.raw_hash not in (None, raw_hash):
-                raise SkipFile("changed")
             folders.rename_fresh(goal, part, goal, place[-1])
-        except (OSError, SkipFile):
+        except OSError:
             goal.unlink(part)
             raise
         tree.sync()
