@@ -57,7 +57,7 @@ class Tokenizer:
     Args:
         content: parsed `tokenizer.json`, checked by `check_schema`.
         ladder: the encoders that may be used, the quickest first.
-        is_own: made by this program, so that the encoder is only chosen when it is needed.
+        is_own: made by this program: not checked, and its encoder chosen when it is needed.
 
     Raises:
         TokenizerError: the file's parts are not ones this program knows, or its merges need the
@@ -68,7 +68,7 @@ class Tokenizer:
         self, content: dict[str, Any], ladder: Sequence[str] = LADDER, *, is_own: bool = False
     ) -> None:
         self.content = content
-        self.split = check_schema(content)
+        self.split = _split_name(content["pre_tokenizer"]) if is_own else check_schema(content)
         vocab: dict[str, int] = content["model"]["vocab"]
         self.specials = {item["content"]: item["id"] for item in content["added_tokens"]}
         self.special_ids = frozenset(self.specials.values())
