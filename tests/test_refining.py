@@ -17,7 +17,16 @@ from sllm_core.corpus.index import Index
 from sllm_core.errors import Cancelled, DataError
 from sllm_core.jobs import pipeline, refining
 from sllm_core.messages import Desired, LeakReport, Refined
-from tests.helpers import change, documents, make_project, prepare, rows, scan, select
+from tests.helpers import (
+    change,
+    documents,
+    make_project,
+    prepare,
+    rows,
+    run_python,
+    scan,
+    select,
+)
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 MODULES = sorted(path for path in LIBRARY.glob("*.py") if 4000 < path.stat().st_size < 20_000)
@@ -292,3 +301,12 @@ def test_an_index_of_the_first_schema_is_brought_along_with_a_copy(tmp_path):
     with sqlite3.connect(path.with_suffix(".db.schema1")) as old:
         assert old.execute("PRAGMA user_version").fetchone()[0] == 1
     old.close()
+
+
+def test_work_on_the_data_needs_no_torch():
+    program = (
+        "import sys, sllm_core.jobs.refining, sllm_core.jobs.pipeline\nprint(sorted(sys.modules))"
+    )
+    done = run_python(program)
+    assert "'sllm_core.encode'" in done.stdout
+    assert "'torch'" not in done.stdout

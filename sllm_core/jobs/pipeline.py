@@ -18,11 +18,9 @@ from sllm_core import (
     dataset,
     encode,
     fields,
-    foreign,
     hardware,
     tokenizer,
 )
-from sllm_core.checkpoint import Checkpoints
 from sllm_core.config import SECTIONS, ProjectConfig
 from sllm_core.corpus import division as divisions
 from sllm_core.corpus import groups
@@ -40,6 +38,7 @@ from sllm_core.errors import (
     TokenizerError,
 )
 from sllm_core.jobs.runner import PipeProcess
+from sllm_core.ledger import Ledger
 from sllm_core.messages import (
     Desired,
     Done,
@@ -288,7 +287,7 @@ def _tokenizer(
     if file is None and is_there:
         present = tokenizer.load(path)
         is_same = report.get("wish") == wish or bool(report.get("imported"))
-        is_locked = bool(Checkpoints(project).rows())
+        is_locked = bool(Ledger(project).rows())
         if is_same or (is_locked and not is_vocab_asked):
             reason = "as before"
             if not is_same:
@@ -302,7 +301,7 @@ def _tokenizer(
                 )
             job.emit(_ready(project, present, is_new=False, reason=reason))
             return present
-    if is_there and Checkpoints(project).rows():
+    if is_there and Ledger(project).rows():
         raise TokenizerError(
             "LOCKED",
             "The tokenizer cannot be replaced: checkpoints of this project were trained with it.",
@@ -310,6 +309,8 @@ def _tokenizer(
             todo="Make a new project for another vocabulary.",
         )
     if file is not None:
+        from sllm_core import foreign  # it brings torch, which no other step of the data needs
+
         present = foreign.open_tokenizer(file)
         reason, extra = f"imported from {file.name}", {"imported": True}
     else:

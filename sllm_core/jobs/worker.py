@@ -180,14 +180,13 @@ def _do(
     resume: str,
     changes: dict[str, Any],
 ) -> Message:
-    from sllm_core.jobs import (  # heavy: after the folder says that we have started
-        pipeline,
-        training,
-    )
+    from sllm_core.jobs import pipeline  # after the folder says that we have started
 
     job = pipeline.Job(emit, desired)
     job.check()
     if run.kind == "train":
+        from sllm_core.jobs import training  # torch: work on the data does without
+
         if changes:
             run = training.change_limits(run, changes)
         return training.train(run, job, resume)
