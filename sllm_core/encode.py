@@ -62,11 +62,14 @@ def dataset_id(units: Units, division: Division, tokenizer: Tokenizer, key: str)
 def is_current(
     project: Project, units: Units, division: Division, tokenizer: Tokenizer, key: str
 ) -> bool:
-    """Whether the prepared data belongs to these files, options and tokenizer."""
+    """Whether the prepared data belongs to these files, options and tokenizer.
+
+    After *Clear cache* it does not: the next Prepare reads and encodes everything again.
+    """
     manifest = load_manifest(project)
-    return manifest is not None and manifest.dataset_id == dataset_id(
-        units, division, tokenizer, key
-    )
+    if manifest is None or not any((project.data_dir / "cache").glob("*.tokens")):
+        return False
+    return manifest.dataset_id == dataset_id(units, division, tokenizer, key)
 
 
 class TokenFile:
@@ -709,9 +712,7 @@ def clear_cache(project: Project, index: Index) -> int:
     """
     freed = 0
     index.forget_cache()
-    index.write(
-        "UPDATE files SET clean_key = NULL WHERE state = ? AND extractor != ''", [("used",)]
-    )
+    index.write("UPDATE files SET clean_key = NULL WHERE state = ?", [("used",)])
     for folder in (project.data_dir / "cache", project.data_dir / "texts"):
         for path in sorted(folder.glob("*")):
             freed += path.stat().st_size

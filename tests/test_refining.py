@@ -19,9 +19,11 @@ from sllm_core.jobs import pipeline, refining
 from sllm_core.messages import Desired, LeakReport, Refined
 from tests.helpers import (
     change,
+    data_bytes,
     documents,
     make_project,
     prepare,
+    prepared,
     rows,
     run_python,
     scan,
@@ -263,10 +265,14 @@ def test_texts_of_other_formats_are_extracted_once_and_trained_on(tmp_path):
     assert "".join(by_name["z.txt.gz"]) == "packed text that is long enough\n" * 50
     assert "".join(by_name["page.html"]).strip() == "One & two"
     assert dict(select(ours, "SELECT path_text, records FROM files"))["t.jsonl"] == 40
+    before = data_bytes(ours)
     refining.clear(ours, job())
-    assert not list((ours.data_dir / "texts").iterdir())
-    assert scan(ours).used == 3
+    assert not [*(ours.data_dir / "texts").iterdir(), *(ours.data_dir / "cache").iterdir()]
+    assert scan(ours).read_files == 3
     assert len(list((ours.data_dir / "texts").glob("*.txt"))) == 3
+    _, _, messages = prepare(ours)
+    assert (prepared(messages).cached_docs, prepared(messages).encoded_docs) == (0, 42)
+    assert data_bytes(ours) == before
 
 
 def test_another_column_gives_another_text(tmp_path):

@@ -48,6 +48,7 @@ def compare_sizes(
         min_frequency=config.tokenizer.min_frequency,
         d_model=width,
         other_parameters=n.total - n.embedding - n.head,
+        text_bytes=total,
         on_progress=tell,
     )
     best = next((row for row in rows if row.is_advised), None)
