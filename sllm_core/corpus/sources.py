@@ -551,7 +551,7 @@ def _with_facts(row: FileRow, facts: TextFacts) -> FileRow:
 
 def _stored_names(project: Project) -> frozenset[str]:
     try:
-        return frozenset(os.listdir(store.texts_dir(project)))
+        return frozenset(path.name for path in store.texts_dir(project).iterdir())
     except OSError:
         return frozenset()
 
