@@ -15,7 +15,7 @@ from sllm_core.config import DataConfig, ProjectConfig
 from sllm_core.corpus import sources
 from sllm_core.corpus.extract import FileId, examine_small
 from sllm_core.corpus.index import Index
-from sllm_core.corpus.sources import file_path
+from sllm_core.corpus.store import file_path
 from sllm_core.jobs import pipeline
 
 CHUNK = 64

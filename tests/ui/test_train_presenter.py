@@ -14,8 +14,8 @@ from sllm_core import estimate, presets, probe, tokenizer, trainer
 from sllm_core import messages as m
 from sllm_core import project as projects
 from sllm_core.config import STYLES, ModelConfig, ProjectConfig, TrainConfig, with_values
-from sllm_core.dataset import Windows
 from sllm_core.corpus.division import HUGE_BYTES
+from sllm_core.dataset import Windows
 from sllm_core.errors import ConfigError
 from sllm_core.fields import info
 from sllm_core.jobs.vitals import GpuVitals, Vitals
