@@ -348,6 +348,8 @@ class Scanner:
             return False
         if now:
             return reason == now
+        if not reason and extractor == "":  # used as plain text: by far the most
+            return old_key == self._clean_key
         if extractor and raw_hash and store.text_name(raw_hash, extractor) not in stored:
             return False
         known = not reason or reason in _FOUND_BY_READING
