@@ -35,7 +35,7 @@ def living() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE
+        if child.status() != psutil.STATUS_ZOMBIE and "sllm_core.corpus.child" in child.cmdline()
     ]
 
 
