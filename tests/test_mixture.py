@@ -414,6 +414,7 @@ def test_a_checkpoint_whose_run_was_deleted_still_tells_its_data(project, tmp_pa
     assert later.provenance["mixture"]["base"] == before
 
 
+@pytest.mark.slow
 def test_a_run_from_a_file_of_elsewhere_has_no_old_text(project, tmp_path):
     go(project)
     away = tmp_path / "foreign.pt"

@@ -12,7 +12,7 @@ from tests.gui.conftest import TINY, until
 LOOKS = [
     pytest.param("dark", "1440x900", 1.0, marks=pytest.mark.slow),
     ("light", "1180x720", 1.0),
-    ("dark", "1900x1040", 1.5),
+    pytest.param("dark", "1900x1040", 1.5, marks=pytest.mark.slow),
 ]
 
 

@@ -140,6 +140,7 @@ def test_the_window_can_be_closed_while_a_run_is_on_and_finds_it_again(window, c
     assert window.session.run.id == run.id
 
 
+@pytest.mark.slow
 def test_every_tab_can_be_shown_in_both_themes_and_three_zooms(window, corpus, soon):
     add_project(window, corpus)
     for zoom in (1.0, 1.5, 0.8):

@@ -832,6 +832,7 @@ def test_from_a_folder_of_text_to_a_model_that_writes(make_desk, tmp_path, texts
     assert shown.curve["loss"].tolist() == curve
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(150)  # three to five processes on a machine that may be busy
 def test_a_killed_run_goes_on_to_the_same_numbers_whatever_windows_do(
     project, make_desk, monkeypatch

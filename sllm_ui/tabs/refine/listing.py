@@ -111,6 +111,16 @@ class Listing:
         else:
             self.chosen = self.shown[np.fromiter(places, np.int64, len(places))]
 
+    def keep(self, old: "Listing") -> None:
+        """What was chosen in ``old`` while this list of the same files was read stays chosen."""
+        if self.rows is None or old.rows is None:
+            return
+        is_kept = np.isin(self.rows.ids, old.rows.ids[old.chosen])
+        self.chosen = self.shown[is_kept[self.shown]]
+        place = np.flatnonzero(self.rows.ids[self.shown] == old.cursor_id())
+        if len(place):
+            self.cursor = int(self.shown[place[0]])
+
     def go_to(self, row: int) -> None:
         """Put the cursor on a row."""
         self.cursor, self.chosen = row, np.zeros(0, np.int32)

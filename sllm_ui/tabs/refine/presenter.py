@@ -179,6 +179,7 @@ class Presenter:
 
     def _take(self, found: "Found") -> None:
         """The rows are there, judged and sorted as it was set when they were asked for."""
+        found.listing.keep(self.listing)
         self.listing, self._analysed, self._judged = found.listing, found.analysed, found.rules
         config = self.session.config
         self.store.update(
