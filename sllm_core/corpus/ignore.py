@@ -26,8 +26,8 @@ class Rules:
         # Folder -> it and those above it that have patterns, the nearest first.
         self._chains: dict[bytes, tuple[bytes, ...]] = {b"": ()}
 
-    def enter(self, folder: bytes, entries: Iterable["os.DirEntry[bytes]"]) -> None:
-        """Read the folder's own `.gitignore`, if it has one."""
+    def enter(self, folder: bytes, entries: Iterable["os.DirEntry[bytes]"]) -> bool:
+        """Read the folder's own `.gitignore`, if it has one; returns whether any patterns hold."""
         above = folder.rpartition(SEP)[0] if folder else b""
         chain = self._chains.get(above, ()) if folder else ()
         if any(entry.name == b".gitignore" for entry in entries):
@@ -36,6 +36,7 @@ class Rules:
                 self._specs[folder] = spec
                 chain = (folder, *chain)
         self._chains[folder] = chain
+        return bool(chain)
 
     def covers(self, folder: bytes, path: bytes, *, is_dir: bool = False) -> bool:
         """Whether a file (or a whole folder) inside ``folder`` is left out."""

@@ -120,7 +120,7 @@ def walk(
     inside = root.resolve()
     seen = {FileId.of(project_root.stat())[2:]}  # the project itself is never entered
     is_project = root.samefile(project_root)
-    ignored = ignore.Rules(top) if use_gitignore else None
+    ignored = ignore.Rules(top)
     stack = [b""]
     while stack:
         folder = stack.pop()
@@ -139,8 +139,7 @@ def walk(
         if is_project and not folder:
             entries = [entry for entry in entries if not _OWN.fullmatch(os.fsdecode(entry.name))]
         prefix = folder + SEP if folder else b""
-        if ignored:
-            ignored.enter(folder, entries)
+        has_rules = use_gitignore and ignored.enter(folder, entries)
         inner = []
         for entry in entries:
             path = prefix + entry.name
@@ -150,7 +149,7 @@ def walk(
                         not recursive
                         or os.fsdecode(entry.name) in PRUNED
                         or is_excluded(path, exclude)
-                        or (ignored and ignored.covers(folder, path, is_dir=True))
+                        or (has_rules and ignored.covers(folder, path, is_dir=True))
                     ):
                         continue
                     place = FileId.of(_stat(entry))[2:]
@@ -163,7 +162,7 @@ def walk(
                 reason = "" if stat.S_ISREG(info.st_mode) else _irregular(entry, info, inside)
                 if exclude and not reason and is_excluded(path, exclude):
                     reason = "glob"
-                elif ignored and not reason and ignored.covers(folder, path):
+                elif has_rules and not reason and ignored.covers(folder, path):
                     reason = "ignored"
                 yield path, FileId.of(info), reason
             except OSError:
@@ -208,6 +207,9 @@ def _single_file(path: Path) -> Iterator[tuple[bytes, FileId, str]]:
 
 
 def _is_of_type(path: bytes, endings: tuple[bytes, ...]) -> bool:
+    dot = path.rfind(b".")  # mostly what stands behind the last dot decides
+    if dot > path.rfind(SEP) + 1 and path[dot:] in endings:
+        return True
     name = path.lower()[path.rfind(SEP) + 1 :]
     if name.endswith(_PACKED) and not name.endswith(endings):
         name = name[: name.rfind(b".")]
