@@ -20,7 +20,7 @@ from sllm_core.corpus.store import Texts
 from sllm_core.errors import Cancelled, DataError, DiskError
 from sllm_core.jobs import pipeline
 from sllm_core.messages import Desired
-from sllm_core.tokenizer import byte_tokenizer
+from sllm_core.tokenizer import Tokenizer, byte_tokenizer
 from tests.helpers import (
     ROOT,
     change,
@@ -448,6 +448,26 @@ def test_other_options_make_another_dataset(ours):
     assert first.dataset_id != second.dataset_id
     assert prepared(messages).encoded_docs == 0
     assert second.val_docs > first.val_docs
+
+
+def test_an_encoder_is_proven_once_and_again_when_it_is_another(ours, source, monkeypatch):
+    asked = []
+
+    def prove(self, texts):
+        asked.append(list(texts))
+        return self.engine_version != "liar"
+
+    monkeypatch.setattr(Tokenizer, "prove_engine", prove)
+    write_corpus(source, 30, words=200)
+    prepare(ours)
+    (source / "new.txt").write_text("one more text\n" * 20)
+    prepare(ours)
+    assert len(asked) == 1 and len(asked[0]) > 10
+    monkeypatch.setattr(Tokenizer, "engine_version", "liar")
+    for n in range(2):  # what was not proven is asked again
+        (source / f"newer{n}.txt").write_text(f"another text {n}\n" * 20)
+        prepare(ours)
+    assert len(asked) == 3
 
 
 def test_nothing_to_train_on_is_said(tmp_path):

@@ -217,11 +217,9 @@ def _encode(
     manifest = dataset.load_manifest(project)
     encoded = cached = 0
     if manifest is None or not _is_current(project, config, units, division, used, job):
-        sample = encode.sample_texts(index, texts, units, division, limit_bytes=400_000)
-        if not used.prove_engine(sample):
-            job.emit(
-                Log(f"The fast encoder differs on your text; {used.engine} is used.", "warning")
-            )
+        _prove(
+            project, used, job, lambda: encode.sample_texts(index, texts, units, division, 400_000)
+        )
         builder = encode.Builder(
             project,
             index,
@@ -249,6 +247,21 @@ def _encode(
         )
     )
     return manifest
+
+
+def _prove(
+    project: Project, used: Tokenizer, job: Job, sample: Callable[[], Iterator[str]]
+) -> None:
+    """Compare the fast encoder with the exact one on the user's text; a proof is kept."""
+    report = _read_report(project)
+    proof = [used.sha256, used.engine, used.engine_version]
+    if report.get("proof") == proof:
+        return
+    if used.prove_engine(sample()):
+        path = project.tokenizer_dir / "report.json"
+        write_text(path, json.dumps(report | {"proof": proof}, indent=2) + "\n")
+    else:
+        job.emit(Log(f"The fast encoder differs on your text; {used.engine} is used.", "warning"))
 
 
 def _is_current(
