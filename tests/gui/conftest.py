@@ -118,7 +118,7 @@ def window(the_window):
         w.toasts.dismiss_newest()
     park_pointer(w)
     w.root.update()
-    time.sleep(0.15)  # delayed redraws that were asked for just now
+    time.sleep(0.3)  # delayed redraws that were asked for just now
     w.root.update()
     assert not w.test_errors.found, "\n".join(w.test_errors.found)
     assert {str(t) for t in toplevels(w.root)} <= tops, "a Toplevel is left over"
