@@ -39,7 +39,7 @@ UNICODE_17 = (
     (0x1E6E0, 0x1E6E2), (0x1E6E4, 0x1E6E5), (0x1E6E7, 0x1E6ED), (0x1E6F0, 0x1E6F4),
     (0x1E6FE, 0x1E6FF), (0x2B73A, 0x2B73F), (0x2CEA2, 0x2CEAD), (0x323B0, 0x33479),
 )  # fmt: skip
-CACHE_BYTES = 128 << 20  # gigatoken remembers words without end: 5 to 40 MB for 4 MB of odd text
+CACHE_BYTES = 96 << 20  # gigatoken remembers words without end: 5 to 40 MB for 4 MB of odd text
 _LOOK_EVERY = 16 << 20  # bytes of text between two looks at the memory
 
 # Texts on which an encoder must agree with `tokenizers` before it is trusted: at every start.
