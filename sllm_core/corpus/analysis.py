@@ -24,6 +24,7 @@ from sllm_core.corpus.extract import SkipFile
 from sllm_core.corpus.index import FileRow, Index
 from sllm_core.corpus.likeness import Likeness, LikenessError
 from sllm_core.corpus.store import Texts
+from sllm_core.corpus.table import PROSE
 from sllm_core.project import Project, write_text
 
 HEAD_BYTES = 1 << 20  # of a text: what the numbers are measured on
@@ -31,7 +32,6 @@ SEARCHED_BYTES = 32 << 20  # of a text: where keys and addresses are looked for
 LIMIT_S = 10.0  # of a child for one file
 SAMPLE_BYTES = 50_000_000
 GROWTH = 1.25  # the picture of the corpus is made anew when there is so much more or less text
-_PROSE = ("prose", "book", "page", "pdf")
 _BATCH = 500
 _UNMEASURED = "unmeasured"  # it took too long; its score stays unknown
 log = logging.getLogger(__name__)
@@ -71,12 +71,12 @@ class Analyst:
         head, found, is_whole = self._read(row)
         kind, lang = row.kind or "prose", row.lang or ""
         text = head.decode("utf-8", "ignore")
-        language = languages.detect(text) if kind in _PROSE else ""
+        language = languages.detect(text) if kind in PROSE else ""
         metrics = quality.measure(
             text,
             head,
             kind,
-            lang if kind not in _PROSE else "",
+            lang if kind not in PROSE else "",
             row.path_text,
             self._model,
             language=language,
@@ -86,7 +86,7 @@ class Analyst:
         verdict = quality.judge(metrics, kind, lang, language, self._score_as)
         return {
             "kind": kind,
-            "lang": language if kind in _PROSE else lang,
+            "lang": language if kind in PROSE else lang,
             "score": verdict.score,
             "reasons": [reason._asdict() for reason in verdict.reasons],
             "metrics": {name: _short(value) for name, value in metrics.items()},
@@ -97,9 +97,9 @@ class Analyst:
         """The beginning of the text, what was found in it, and whether that is all of it."""
         held, found, n_bytes, head = "", [], 0, b""
         for piece in self._texts.pieces(row):
-            n_bytes += len(piece.encode("utf-8"))
-            if len(head) < HEAD_BYTES:
-                head += piece.encode("utf-8")[: HEAD_BYTES - len(head)]
+            data = piece.encode("utf-8")
+            n_bytes += len(data)
+            head += data[: HEAD_BYTES - len(head)]
             held += piece
             if len(held) > HEAD_BYTES:
                 found += private.find(held, salt=self._salt)

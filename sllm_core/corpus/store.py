@@ -6,7 +6,7 @@ in `encoded_data/texts`, named by the file's bytes and the extractor. Everything
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,7 +63,6 @@ class Texts:
     project: Project
     roots: dict[int, Path]
     options: CleanConfig
-    _ends: dict[str, npt.NDArray[np.uint64]] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def of(project: Project, config: ProjectConfig) -> "Texts":

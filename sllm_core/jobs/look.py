@@ -22,7 +22,7 @@ from sllm_core.corpus.clean import PLAIN, apply_whole
 from sllm_core.corpus.extract import Beginning, FileId, SkipFile
 from sllm_core.corpus.index import FileRow, Index
 from sllm_core.corpus.kinds import classify
-from sllm_core.corpus.store import file_path
+from sllm_core.corpus.store import Texts, file_path
 from sllm_core.errors import DataError
 from sllm_core.messages import Columns, Message, Preview, TokenCount, TokenizerReport
 from sllm_core.project import Project
@@ -209,15 +209,12 @@ class Looker:
             return self.project.root / what, None
         config = self.project.load_config()
         source_id, path = int(what["source_id"]), bytes.fromhex(what["path"])
-        roots = self._roots(config)
+        roots = Texts.of(self.project, config).roots
         if source_id not in roots:
             raise DataError("SOURCE", f"There is no source {source_id} in this project.")
         full, index = file_path(roots[source_id], path), self._open_index()
         row = index.find_file(source_id, path) if index else None
         return full, row if row and _is_same(full, row) else None
-
-    def _roots(self, config: ProjectConfig) -> dict[int, Path]:
-        return {source.id: self.project.source_root(source) for source in config.sources}
 
     def _open_index(self) -> Index | None:
         """Opened once: its check of a large database takes longer than a person should wait."""
@@ -303,7 +300,7 @@ class Looker:
 
         A file that is gone or changed is left out.
         """
-        roots = self._roots(config)
+        roots = Texts.of(self.project, config).roots
         for row in sorted(rows, key=lambda row: (row.text_hash or b"", row.path)):
             self.breathe()
             path = file_path(roots[row.source_id], row.path)

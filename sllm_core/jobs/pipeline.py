@@ -101,8 +101,9 @@ def scan(project: Project, config: ProjectConfig, job: Job, *, is_forced: bool =
     """
     begun = time.monotonic()
     with job.step("reading"), Index(project.db_path) as index:
-        roots = {source.id: project.source_root(source) for source in config.sources}
-        recover(roots, Journal(index))  # a move that was cut off is brought to an end first
+        recover(
+            Texts.of(project, config).roots, Journal(index)
+        )  # a move that was cut off is brought to an end first
         scanner = Scanner(
             project,
             config,
